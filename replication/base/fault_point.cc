@@ -1,0 +1,103 @@
+#include "replication/base/fault_point.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <mutex>
+
+#include "replication/base/check.h"
+#include "replication/base/error.h"
+
+namespace replication::base {
+namespace {
+
+// Grouped by the moment in a migration's life.
+constexpr std::array kFaultPoints{
+    // run: preparing and copying
+    "run.after-prepare-source", "run.after-prepare-target", "run.after-slot", "run.after-pre-data", "copy.table-begin",
+    "copy.table-before-commit", "copy.table-done", "run.after-copy", "run.after-indexes", "run.after-catch-up",
+    "run.after-foreign-keys", "run.after-reverse-ready",
+    // the stream
+    "apply.before-commit", "apply.after-commit", "stream.before-confirm",
+    // switch and rollback: between any two steps
+    "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain", "switch.after-fence",
+    "switch.after-sequences", "switch.before-commit", "switch.after-commit", "switch.after-open", "switch.after-move",
+    "switch.after-release", "switch.after-reverse",
+    // finish and cancel
+    "finish.after-slots", "cancel.after-slots"};
+
+struct Armed {
+  std::string name, action;
+  int countdown = 1;
+};
+
+std::vector<Armed> read_armed() {
+  std::vector<Armed> armed;
+  const char* testing = std::getenv("PGCUTOVER_TESTING");
+  const char* faults = std::getenv("PGCUTOVER_FAULT");
+  if (testing == nullptr || std::string_view(testing) != "1" || faults == nullptr) {
+    return armed;
+  }
+  std::string_view rest(faults);
+  while (!rest.empty()) {
+    auto item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+    Armed one;
+    if (const auto at = item.find('@'); at != std::string_view::npos) {
+      const auto count = item.substr(at + 1);
+      std::from_chars(count.data(), count.data() + count.size(), one.countdown);
+      item = item.substr(0, at);
+    }
+    const auto colon = item.find(':');
+    one.name = item.substr(0, colon);
+    one.action = colon == std::string_view::npos ? "kill" : item.substr(colon + 1);
+    armed.push_back(one);
+  }
+  return armed;
+}
+
+void act(const Armed& armed) {
+  if (armed.action == "kill") {
+    kill(getpid(), SIGKILL);
+  } else if (armed.action == "stop") {
+    kill(getpid(), SIGSTOP);
+  } else if (armed.action == "error") {
+    throw Error("injected failure").at("fault point " + armed.name).set_retryable(true);
+  } else {
+    throw UsageError("PGCUTOVER_FAULT: unknown action \"" + armed.action + "\"", "kill, stop or error");
+  }
+}
+
+}  // namespace
+
+void fault_point(std::string_view name) {
+  static std::vector<Armed> armed = read_armed();
+  static std::mutex mutex;
+  PGCUTOVER_CHECK(std::find(kFaultPoints.begin(), kFaultPoints.end(), name) != kFaultPoints.end(),
+                  "fault point " + std::string(name) + " is not in the list");
+  if (armed.empty()) {
+    return;
+  }
+  const Armed* due = nullptr;
+  {
+    const std::lock_guard lock(mutex);
+    for (auto& one : armed) {
+      if (one.name == name && --one.countdown == 0) {
+        due = &one;
+      }
+    }
+  }
+  if (due != nullptr) {
+    act(*due);
+  }
+}
+
+std::vector<std::string> fault_points() {
+  return {kFaultPoints.begin(), kFaultPoints.end()};
+}
+
+}  // namespace replication::base

@@ -1,0 +1,61 @@
+// The first copy of the rows, resumable at every moment.
+//
+// A table is either done (its row in pgcutover.table_copy was committed in the same transaction as its rows, together
+// with the snapshot they were read in) or not begun. Raw COPY buffers are forwarded without parsing, binary where
+// every column is safe. Rule of visibility: a table that was read in the slot's own exported snapshot needs no filter;
+// one that was copied later, under its own snapshot S, is accompanied by S and by a marker written after S: the stream
+// skips, for that table and until that marker, exactly the transactions that are visible in S.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "replication/base/lsn.h"
+#include "replication/base/stop.h"
+#include "replication/catalog/catalog.h"
+#include "replication/postgres/conninfo.h"
+#include "replication/postgres/fencing_token.h"
+
+namespace replication::snapshot {
+
+// DDL (idempotent) of pgcutover.table_copy on the target.
+std::string copy_schema_sql();
+
+struct CopyProgress {
+  std::int64_t tables_done = 0, tables_total = 0;
+  std::int64_t bytes_done = 0, bytes_total = 0;  // bytes_total is the source's estimate
+  std::int64_t rows_done = 0;
+  std::string current;                            // a table under way
+};
+
+struct CopyOptions {
+  postgres::ConnInfo source, target;
+  std::string exported_snapshot;    // of the slot; empty = every table takes its own snapshot (resume)
+  int jobs = 2;
+  postgres::FencingToken token;     // checked before each table's commit
+  // Called by any worker, serialised.
+  std::function<void(const CopyProgress&)> progress;
+};
+
+// Copies every table of `tables` that stores rows and isn't done yet. Throws the first error after all workers ended;
+// finished tables stay finished. A table rewritten behind the exported snapshot (filenode) is read under its own.
+void copy_tables(const CopyOptions& options, const std::vector<catalog::Table>& tables, const base::Stop& stop);
+
+// A table's snapshot that the stream has to filter by, as stored.
+struct TableSnapshot {
+  std::string schema, name;
+  std::string snapshot;             // "xmin:xmax:xip,..." in 64-bit transaction ids
+  std::string marker;               // token whose arrival ends the filter
+};
+// Those whose filter is still needed: the marker wasn't seen yet.
+std::vector<TableSnapshot> pending_snapshots(postgres::Connection& target);
+
+struct CopyState {
+  std::int64_t done = 0, rows = 0, bytes = 0;
+};
+CopyState copy_state(postgres::Connection& target);
+
+}  // namespace replication::snapshot
