@@ -1,0 +1,125 @@
+// The plan of a migration: what is moved, from where to where, which apps have to follow and under which
+// gates.
+//
+// Pure data plus its ways in and out: a YAML file (load_plan_file), a redacted text for the state and the
+// reports (redacted_text), and a secret byte string that only ever goes through a pipe to the guardian
+// (to_secret_bytes). Times are milliseconds. Errors: UsageError naming file, line, column and the nearest
+// valid key. Keys of the format that this version can't do yet are refused by name, never ignored.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "replication/base/deadline.h"
+#include "replication/base/finding.h"
+#include "replication/catalog/catalog.h"
+#include "replication/postgres/conninfo.h"
+
+namespace cutover::plan {
+
+namespace base = replication::base;
+namespace catalog = replication::catalog;
+namespace postgres = replication::postgres;
+
+// Where a pooler sends a database's clients. Empty fields are taken from the side's ConnInfo.
+struct Address {
+  std::string host;  // name, address or directory of a unix socket
+  std::string port;  // "5432" where nothing says otherwise
+  std::string dbname;
+  bool operator==(const Address&) const = default;
+};
+
+struct PgbouncerSpec {
+  postgres::ConnInfo admin;  // of the admin console; dbname defaults to "pgbouncer"
+  std::string database;      // the name clients connect to
+  std::string ini;           // the file that holds the database's line: edited in place ...
+  std::vector<std::string>
+      edit_command;        // ... or argv that does it: PGCUTOVER_HOST, _PORT, _DBNAME in its environment
+  Address source, target;  // as the pooler reaches them, where that differs from our own ConnInfo
+};
+
+// argv of the four hooks; release and hold may be empty where the app needs none.
+struct CommandSpec {
+  std::vector<std::string> hold;     // stop new transactions, wait for open ones
+  std::vector<std::string> release;  // let them go on; must be safe to run twice
+  std::vector<std::string> move;     // point the app at the side in PGCUTOVER_SIDE
+  std::vector<std::string> undo;     // point it back; where empty, `move` is run with the old side
+  std::vector<std::string> where;    // prints "source" or "target" on stdout; empty = can't be asked
+};
+
+struct App {
+  std::string name;
+  bool writes = true;
+  std::vector<PgbouncerSpec> pgbouncers;
+  std::optional<CommandSpec> command;
+};
+
+enum class VerifyGate { none, full };
+
+struct Gates {
+  bool manual = true;                     // `run` stops before the switch; false = switches when it is ready
+  base::milliseconds max_pause{5'000};    // whole budget from hold to release
+  base::milliseconds max_lag{1'000};      // more than this and the switch isn't begun
+  VerifyGate verify = VerifyGate::full;   // a whole comparison must have been equal before the switch
+  bool cancel_blockers = false;           // after three polite attempts, cancel who blocks the fence's locks
+  base::milliseconds lock_limit{10'000};  // for all attempts together
+};
+
+struct Plan {
+  std::string name;  // [a-z0-9_]{1,30}: slots, publications; from the database name
+  postgres::ConnInfo source, target;
+  std::string strategy = "switchover";
+  catalog::TableFilter tables;
+  bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
+  std::vector<std::string> accepted;  // ids of findings that shall not block
+  int copy_jobs = 2;
+  int index_jobs = 2;
+  std::int64_t sequence_headroom = 10'000;  // increments
+  std::string pg_bindir;                    // where pg_dump and pg_restore are; empty = PATH
+  std::vector<App> apps;
+  Gates gates;
+  std::string file;  // where it was read from; empty = made of options
+
+  bool accepts(std::string_view finding_id) const;
+};
+
+// Reads and checks a plan file. Throws UsageError ("plan.yaml:12:5: unknown key 'sorce'", hint "did you mean
+// 'source'?"). Passwords in it are registered as secrets.
+Plan load_plan_file(const std::string& path);
+Plan parse_plan(const std::string& yaml, const std::string& file);
+
+// What can be said about a plan without asking a server: missing sides, bad names, impossible gates, unknown
+// strategies. Throws UsageError at the first. Fills `name` from the source's database where it is empty.
+void check_plan(Plan& plan);
+
+// "admin='host=... dbname=pgbouncer' database=shop ini=/etc/pgbouncer/databases.ini", the short form of
+// options.
+PgbouncerSpec parse_pgbouncer(std::string_view text, std::string_view what);
+// "5s", "300ms", "2m", "1h"; a plain number is refused. Throws UsageError naming `what`.
+base::milliseconds parse_duration(std::string_view text, std::string_view what);
+std::string duration_text(base::milliseconds span);
+
+// A name for slots and publications made from any database name.
+std::string name_from_database(std::string_view database);
+
+// YAML with every value, connection strings without passwords. Two equal plans give the same text.
+std::string redacted_text(const Plan& plan);
+// One line a key: name, default and what it means; from the table that also drives the parser.
+std::string format_help();
+
+// With secrets: for a pipe to a process of ours and nowhere else.
+std::string to_secret_bytes(const Plan& plan);
+Plan from_secret_bytes(std::string_view bytes);
+
+// The address a pooler shall use for one side: the spec's own, completed from the ConnInfo. host is empty
+// where neither says it (service files are not read here).
+Address address_of(const Address& given, const postgres::ConnInfo& info);
+
+// The candidate with the smallest edit distance, or nothing where none is near. Also used for options.
+std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace cutover::plan
