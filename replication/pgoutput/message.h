@@ -1,8 +1,9 @@
-// The logical replication messages of pgoutput, protocol version 1, as views into bytes that somebody else owns.
-// Follows PostgreSQL's "Logical Replication Message Formats" chapter and src/backend/replication/logical/proto.c.
+// The logical replication messages of pgoutput, protocol version 1, as views into bytes that somebody else
+// owns. Follows PostgreSQL's "Logical Replication Message Formats" chapter and
+// src/backend/replication/logical/proto.c.
 //
-// Pure: no I/O, no state. A message is decoded without allocation except Relation and Truncate, which hold vectors.
-// Stream (S E c A) and two-phase (b P K r p) messages are never asked for; they are protocol errors.
+// Pure: no I/O, no state. A message is decoded without allocation except Relation and Truncate, which hold
+// vectors. Stream (S E c A) and two-phase (b P K r p) messages are never asked for; they are protocol errors.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ struct ColumnValue {
   std::string_view bytes;  // text and binary only
 };
 
-// The columns of a row image. Its structure was checked when the message was decoded; walking it again can't fail.
+// The columns of a row image. Its structure was checked when the message was decoded; walking it again can't
+// fail.
 class Tuple {
  public:
   Tuple() = default;
@@ -49,7 +51,7 @@ struct Begin {
 };
 struct Commit {
   base::Lsn commit_lsn;
-  base::Lsn end_lsn;                // the only position that progress may be made of
+  base::Lsn end_lsn;  // the only position that progress may be made of
   std::int64_t commit_time_us = 0;
 };
 struct Origin {
@@ -57,15 +59,15 @@ struct Origin {
   std::string_view name;
 };
 struct RelationColumn {
-  bool key = false;                 // part of the replica identity; all of them under FULL
+  bool key = false;  // part of the replica identity; all of them under FULL
   std::string_view name;
-  base::Oid type = 0;               // the source's
+  base::Oid type = 0;  // the source's
   std::int32_t typmod = -1;
 };
 enum class ReplicaIdentity : char { default_ = 'd', nothing = 'n', full = 'f', index = 'i' };
 struct Relation {
   base::Oid relation = 0;
-  std::string_view schema;          // "pg_catalog" where the message holds an empty one
+  std::string_view schema;  // "pg_catalog" where the message holds an empty one
   std::string_view name;
   ReplicaIdentity identity = ReplicaIdentity::default_;
   std::vector<RelationColumn> columns;
@@ -82,12 +84,12 @@ enum class OldRow { none, key, full };
 struct Update {
   base::Oid relation = 0;
   OldRow old_kind = OldRow::none;
-  Tuple old_row;                    // key: columns outside the identity are null and mean nothing
+  Tuple old_row;  // key: columns outside the identity are null and mean nothing
   Tuple new_row;
 };
 struct Delete {
   base::Oid relation = 0;
-  OldRow old_kind = OldRow::key;    // never none
+  OldRow old_kind = OldRow::key;  // never none
   Tuple old_row;
 };
 struct Truncate {
@@ -95,7 +97,7 @@ struct Truncate {
   bool restart_identity = false;
   std::vector<base::Oid> relations;
 };
-struct LogicalMessage {             // pg_logical_emit_message()
+struct LogicalMessage {  // pg_logical_emit_message()
   bool transactional = false;
   base::Lsn lsn;
   std::string_view prefix, content;
@@ -104,7 +106,8 @@ struct LogicalMessage {             // pg_logical_emit_message()
 using Message =
     std::variant<Begin, Commit, Origin, Relation, Type, Insert, Update, Delete, Truncate, LogicalMessage>;
 
-// Decodes one whole message. Throws base::DecodeError with the offset for anything else than exactly one message.
+// Decodes one whole message. Throws base::DecodeError with the offset for anything else than exactly one
+// message.
 Message decode(std::span<const char> bytes);
 
 }  // namespace replication::pgoutput
