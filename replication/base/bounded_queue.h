@@ -1,7 +1,8 @@
 // A queue between two threads, bounded in items and in bytes. The only way in which threads share work.
 //
-// Items are moved in and out. `push` waits while the queue is full (one item larger than the limit is let in when
-// the queue is empty, so that it can pass at all). `close` ends it: pushes fail, pops drain what is left.
+// Items are moved in and out. `push` waits while the queue is full (one item larger than the limit is let in
+// when the queue is empty, so that it can pass at all). `close` ends it: pushes fail, pops drain what is
+// left.
 #pragma once
 
 #include <condition_variable>

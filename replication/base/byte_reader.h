@@ -14,7 +14,8 @@ namespace replication::base {
 
 class ByteReader {
  public:
-  explicit ByteReader(std::span<const char> bytes, std::size_t offset = 0) : bytes_(bytes), position_(offset) {}
+  explicit ByteReader(std::span<const char> bytes, std::size_t offset = 0)
+      : bytes_(bytes), position_(offset) {}
 
   std::uint8_t u8() { return static_cast<std::uint8_t>(take(1, "byte")[0]); }
   std::uint16_t u16() { return static_cast<std::uint16_t>(big_endian(2, "int16")); }
@@ -44,15 +45,16 @@ class ByteReader {
   std::size_t remaining() const { return bytes_.size() - position_; }
   void expect_end(std::string_view what) const {
     if (remaining() != 0) {
-      throw DecodeError(std::to_string(remaining()) + " bytes left over after " + std::string(what), position_);
+      throw DecodeError(std::to_string(remaining()) + " bytes left over after " + std::string(what),
+                        position_);
     }
   }
 
  private:
   std::span<const char> take(std::size_t count, const char* what) {
     if (remaining() < count) {
-      throw DecodeError("truncated: " + std::string(what) + " of " + std::to_string(count) + " bytes wanted, " +
-                            std::to_string(remaining()) + " left",
+      throw DecodeError("truncated: " + std::string(what) + " of " + std::to_string(count) +
+                            " bytes wanted, " + std::to_string(remaining()) + " left",
                         position_);
     }
     const auto part = bytes_.subspan(position_, count);

@@ -1,5 +1,6 @@
-// Every wait has a deadline. A Deadline is a point on the steady clock, so that a jump of the wall clock never
-// lengthens or cuts a wait; a child's deadline is made with `sooner`, so that it can't outlive its parent's.
+// Every wait has a deadline. A Deadline is a point on the steady clock, so that a jump of the wall clock
+// never lengthens or cuts a wait; a child's deadline is made with `sooner`, so that it can't outlive its
+// parent's.
 #pragma once
 
 #include <chrono>

@@ -75,11 +75,13 @@ Stopped::Stopped(std::string message) : Error(std::move(message)) {
   with_exit(ExitCode::interrupted);
 }
 
-TimeoutError::TimeoutError(std::string message, std::string hint) : Error(std::move(message), std::move(hint)) {
+TimeoutError::TimeoutError(std::string message, std::string hint)
+    : Error(std::move(message), std::move(hint)) {
   set_retryable(true);
 }
 
-NeedsOperator::NeedsOperator(std::string message, std::string hint) : Error(std::move(message), std::move(hint)) {
+NeedsOperator::NeedsOperator(std::string message, std::string hint)
+    : Error(std::move(message), std::move(hint)) {
   with_exit(ExitCode::needs_operator);
 }
 
@@ -88,7 +90,8 @@ DecodeError::DecodeError(std::string message, std::size_t offset) : Error(std::m
 }
 
 Bug::Bug(std::string message)
-    : Error(std::move(message), "this is a bug of pgcutover: please report it with the log and `pgcutover --version`") {
+    : Error(std::move(message),
+            "this is a bug of pgcutover: please report it with the log and `pgcutover --version`") {
   with_exit(ExitCode::bug);
 }
 

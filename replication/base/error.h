@@ -15,14 +15,14 @@ enum class ExitCode : int {
   done = 0,
   unforeseen = 1,
   usage = 2,
-  findings = 3,           // a check blocks; nothing changed
-  unreachable = 4,        // a server could not be reached; nothing changed
-  wrong_state = 5,        // wrong state, or another controller holds the lock
-  rolled_back = 6,        // the switch was undone; the old primary takes writes
+  findings = 3,     // a check blocks; nothing changed
+  unreachable = 4,  // a server could not be reached; nothing changed
+  wrong_state = 5,  // wrong state, or another controller holds the lock
+  rolled_back = 6,  // the switch was undone; the old primary takes writes
   data_differs = 7,
   needs_operator = 8,
   bug = 70,
-  interrupted = 130,      // interrupted, and rolled back where something had begun
+  interrupted = 130,  // interrupted, and rolled back where something had begun
 };
 
 // The root of every failure. `message` is one lower-case line with names and values; `hint` says what to do.
@@ -33,8 +33,12 @@ class Error : public std::runtime_error {
   const std::string& message() const { return message_; }
   const std::string& hint() const { return hint_; }
   const std::string& sqlstate() const { return sqlstate_; }  // five characters, or empty
-  const std::string& server() const { return server_; }      // "source", "target" or a description without secrets
-  const std::string& where() const { return where_; }        // table, LSN, file:line, step: whatever names the place
+  const std::string& server() const {
+    return server_;
+  }  // "source", "target" or a description without secrets
+  const std::string& where() const {
+    return where_;
+  }  // table, LSN, file:line, step: whatever names the place
   ExitCode exit_code() const { return exit_code_; }
 
   // True where the same action may succeed if tried again (lost connection, deadlock, lock not available...).

@@ -1,13 +1,12 @@
 #include "replication/base/fault_point.h"
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
 #include <mutex>
+#include <signal.h>
+#include <unistd.h>
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
@@ -18,15 +17,15 @@ namespace {
 // Grouped by the moment in a migration's life.
 constexpr std::array kFaultPoints{
     // run: preparing and copying
-    "run.after-prepare-source", "run.after-prepare-target", "run.after-slot", "run.after-pre-data", "copy.table-begin",
-    "copy.table-before-commit", "copy.table-done", "run.after-copy", "run.after-indexes", "run.after-catch-up",
-    "run.after-foreign-keys", "run.after-reverse-ready",
+    "run.after-prepare-source", "run.after-prepare-target", "run.after-slot", "run.after-pre-data",
+    "copy.table-begin", "copy.table-before-commit", "copy.table-done", "run.after-copy", "run.after-indexes",
+    "run.after-catch-up", "run.after-foreign-keys", "run.after-reverse-ready",
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm",
     // switch and rollback: between any two steps
-    "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain", "switch.after-fence",
-    "switch.after-sequences", "switch.before-commit", "switch.after-commit", "switch.after-open", "switch.after-move",
-    "switch.after-release", "switch.after-reverse",
+    "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain",
+    "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",
+    "switch.after-open", "switch.after-move", "switch.after-release", "switch.after-reverse",
     // finish and cancel
     "finish.after-slots", "cancel.after-slots"};
 

@@ -1,4 +1,5 @@
-// What an operator can expect to go wrong is a value, not an exception: a finding names the thing and its remedy.
+// What an operator can expect to go wrong is a value, not an exception: a finding names the thing and its
+// remedy.
 #pragma once
 
 #include <string>

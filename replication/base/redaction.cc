@@ -22,8 +22,8 @@ void replace_all(std::string& text, std::string_view what, std::string_view with
 
 bool may_hold_secret(std::string_view text) {
   return text.find("://") != std::string_view::npos || text.find("assw") != std::string_view::npos ||
-         text.find("ASSW") != std::string_view::npos || text.find("SCRAM-SHA-256$") != std::string_view::npos ||
-         text.find("md5") != std::string_view::npos;
+         text.find("ASSW") != std::string_view::npos ||
+         text.find("SCRAM-SHA-256$") != std::string_view::npos || text.find("md5") != std::string_view::npos;
 }
 
 }  // namespace
@@ -32,8 +32,9 @@ std::string redact(std::string_view text) {
   std::string result(text);
   if (may_hold_secret(text)) {
     static const std::regex uri(R"((postgres(?:ql)?://[^:@/\s'"]*):[^@\s'"]*@)");
-    static const std::regex keyword(R"re(((?:ssl)?password['"]?\s*(?:=|:)\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&'"]+))re",
-                                    std::regex::icase);
+    static const std::regex keyword(
+        R"re(((?:ssl)?password['"]?\s*(?:=|:)\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&'"]+))re",
+        std::regex::icase);
     static const std::regex sql(R"((password\s+)'(?:[^']|'')*')", std::regex::icase);
     static const std::regex verifier(R"(SCRAM-SHA-256\$[^\s'"]+|\bmd5[0-9a-f]{32}\b)");
     result = std::regex_replace(result, uri, "$1:***@");

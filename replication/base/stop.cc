@@ -1,13 +1,12 @@
 #include "replication/base/stop.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <poll.h>
 #include <string>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "replication/base/error.h"
 

@@ -32,8 +32,8 @@ class Stop {
   int fd_;
 };
 
-// Waits until `fd` shows one of `events` (poll(2) bits), the deadline passes or a stop is requested. Returns the
-// bits seen, 0 on time-out. Throws Stopped, and Error where poll itself fails.
+// Waits until `fd` shows one of `events` (poll(2) bits), the deadline passes or a stop is requested. Returns
+// the bits seen, 0 on time-out. Throws Stopped, and Error where poll itself fails.
 short poll_fd(int fd, short events, Deadline deadline, const Stop& stop);
 
 }  // namespace replication::base

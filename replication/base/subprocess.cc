@@ -1,16 +1,15 @@
 #include "replication/base/subprocess.h"
 
+#include <array>
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string_view>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <string_view>
 #include <utility>
 
 #include "replication/base/error.h"
@@ -126,14 +125,16 @@ CommandResult run_command(const Command& command, Deadline deadline, const Stop&
   sigemptyset(&none);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setpgroup(&attributes, 0);  // a signal at our terminal must not reach a half-done pg_restore
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&attributes,
+                            0);  // a signal at our terminal must not reach a half-done pg_restore
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
 
   auto argv = command.argv;
   auto env = environment_with(command.env);
   pid_t pid = 0;
-  const int failed =
-      posix_spawnp(&pid, command.argv.at(0).c_str(), &actions, &attributes, pointers(argv).data(), pointers(env).data());
+  const int failed = posix_spawnp(&pid, command.argv.at(0).c_str(), &actions, &attributes,
+                                  pointers(argv).data(), pointers(env).data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (failed != 0) {

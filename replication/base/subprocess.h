@@ -12,18 +12,19 @@
 namespace replication::base {
 
 struct Command {
-  std::vector<std::string> argv;             // argv[0] is looked up in PATH
-  std::map<std::string, std::string> env;    // added to our own environment
+  std::vector<std::string> argv;           // argv[0] is looked up in PATH
+  std::map<std::string, std::string> env;  // added to our own environment
   std::string stdin_text;
 };
 
 struct CommandResult {
-  int exit_code = -1;   // 128 + signal where it was killed
-  std::string output;   // stdout, at most 1 MiB (the rest is read and dropped)
-  std::string errors;   // stderr, likewise
+  int exit_code = -1;  // 128 + signal where it was killed
+  std::string output;  // stdout, at most 1 MiB (the rest is read and dropped)
+  std::string errors;  // stderr, likewise
 };
 
-// Throws Error where it can't be started, TimeoutError and Stopped after ending it (SIGTERM, then SIGKILL after 2 s).
+// Throws Error where it can't be started, TimeoutError and Stopped after ending it (SIGTERM, then SIGKILL
+// after 2 s).
 CommandResult run_command(const Command& command, Deadline deadline, const Stop& stop);
 
 }  // namespace replication::base

@@ -1,11 +1,11 @@
 // One session with one PostgreSQL server, over libpq, which stays behind this room.
 //
-// Threads: a Connection belongs to one thread at a time. Every call waits with poll(2) against a Deadline and the
-// Stop given at open; when either ends the wait while a statement runs, the statement is cancelled on the server
-// (PQcancel) and its result is drained, so that the connection stays usable, or the connection is marked broken.
-// Errors: postgres errors become base::Error with SQLSTATE, server name and the statement's first words in `where`;
-// a lost connection is an Error with retryable() and !connection_usable().
-// Session settings (engine rule: none of the database's or role's own settings may change our text or time-outs) are
+// Threads: a Connection belongs to one thread at a time. Every call waits with poll(2) against a Deadline and
+// the Stop given at open; when either ends the wait while a statement runs, the statement is cancelled on the
+// server (PQcancel) and its result is drained, so that the connection stays usable, or the connection is
+// marked broken. Errors: postgres errors become base::Error with SQLSTATE, server name and the statement's
+// first words in `where`; a lost connection is an Error with retryable() and !connection_usable(). Session
+// settings (engine rule: none of the database's or role's own settings may change our text or time-outs) are
 // set at open: UTF8, ISO dates, UTC, time-outs off, read-write, search_path pg_catalog, row_security off...
 #pragma once
 
@@ -37,12 +37,12 @@ enum class SessionKind {
 };
 
 struct SessionOptions {
-  std::string server = "server";                     // "source", "target", "pgbouncer web": named in errors
-  std::string application_name = "pgcutover";        // fallback_application_name
+  std::string server = "server";               // "source", "target", "pgbouncer web": named in errors
+  std::string application_name = "pgcutover";  // fallback_application_name
   SessionKind kind = SessionKind::sql;
   std::vector<std::pair<std::string, std::string>> settings;  // added to the pinned ones, after them
   base::milliseconds connect_timeout{10'000};
-  base::milliseconds statement_timeout{60'000};      // default deadline of a statement (ours, not the server's)
+  base::milliseconds statement_timeout{60'000};  // default deadline of a statement (ours, not the server's)
 };
 
 class Connection {
@@ -53,8 +53,8 @@ class Connection {
   Connection& operator=(Connection&&) noexcept;
   ~Connection();
 
-  // Runs text without parameters through the simple protocol; several statements are allowed, the last result is
-  // returned. Extended protocol where parameters are given (one statement).
+  // Runs text without parameters through the simple protocol; several statements are allowed, the last result
+  // is returned. Extended protocol where parameters are given (one statement).
   Result exec(std::string_view sql);
   Result exec(std::string_view sql, base::Deadline deadline);
   Result exec(std::string_view sql, const Params& params);
@@ -63,20 +63,21 @@ class Connection {
   // The same with the expected shape; another shape is a Bug.
   Result one_row(std::string_view sql, const Params& params = {});
   std::string one_value(std::string_view sql, const Params& params = {});
-  std::optional<std::string> maybe_value(std::string_view sql, const Params& params = {});  // 0 or 1 row, NULL = nothing
-  void none(std::string_view sql, const Params& params = {});                               // no rows expected
+  std::optional<std::string> maybe_value(std::string_view sql,
+                                         const Params& params = {});  // 0 or 1 row, NULL = nothing
+  void none(std::string_view sql, const Params& params = {});         // no rows expected
 
   // Waits for a NOTIFY on any channel we LISTEN to, for the deadline, or for a stop; true where one arrived.
   bool wait_notification(base::Deadline deadline);
 
-  int server_version() const;        // 150018 = 15.18
+  int server_version() const;  // 150018 = 15.18
   int server_major() const { return server_version() / 10000; }
   int backend_pid() const;
   const std::string& server() const;  // SessionOptions::server
   std::string database() const;
   std::string user() const;
-  bool usable() const;               // false once lost
-  bool in_transaction() const;       // also true in a failed transaction
+  bool usable() const;          // false once lost
+  bool in_transaction() const;  // also true in a failed transaction
   const base::Stop& stop() const;
   base::Deadline default_deadline() const;  // now + statement_timeout
   // While the guard lives a stop request doesn't interrupt this connection (undo, rollback).

@@ -1,6 +1,6 @@
-// Where a server is and who we are there: a URI, a keyword string or `service=...`, as psql takes them. libpq's
-// environment variables, service file and password file apply as usual; passwords never leave this type except into
-// libpq or into the environment of a child process.
+// Where a server is and who we are there: a URI, a keyword string or `service=...`, as psql takes them.
+// libpq's environment variables, service file and password file apply as usual; passwords never leave this
+// type except into libpq or into the environment of a child process.
 #pragma once
 
 #include <map>

@@ -39,6 +39,7 @@ class CopyIn {
  private:
   Connection& connection_;
   std::string sql_;
+  std::size_t unflushed_ = 0;
   bool done_ = false;
 };
 

@@ -1,9 +1,10 @@
-// The fencing token: at any time one controller may change state. Each controller that takes over raises `epoch` on
-// both servers; every state-changing transaction checks its own epoch in the same transaction, so that a controller
-// that was frozen and wakes up changes nothing.
+// The fencing token: at any time one controller may change state. Each controller that takes over raises
+// `epoch` on both servers; every state-changing transaction checks its own epoch in the same transaction, so
+// that a controller that was frozen and wakes up changes nothing.
 //
-// The row is pgcutover.controller on each server. assert_current takes a share lock on it until the transaction's
-// end, which a take-over (an update of the row) has to wait for: call it last in long transactions.
+// The row is pgcutover.controller on each server. assert_current takes a share lock on it until the
+// transaction's end, which a take-over (an update of the row) has to wait for: call it last in long
+// transactions.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +20,11 @@ class FencingToken {
   explicit FencingToken(std::int64_t epoch) : epoch_(epoch) {}
   std::int64_t epoch() const { return epoch_; }
 
-  // Inside a transaction. Throws StateError ("another controller took over") where the epoch isn't ours any more.
+  // Inside a transaction. Throws StateError ("another controller took over") where the epoch isn't ours any
+  // more.
   void assert_current(Connection& connection) const;
-  // The same test as an SQL condition for single statements: "EXISTS (SELECT 1 FROM pgcutover.controller ...)".
+  // The same test as an SQL condition for single statements: "EXISTS (SELECT 1 FROM pgcutover.controller
+  // ...)".
   std::string sql_condition() const;
 
   // DDL (idempotent) of the schema pgcutover and the controller table.

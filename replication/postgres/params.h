@@ -1,5 +1,5 @@
-// Parameters of a statement. Text by default; binary values carry their type's OID. The bytes are referenced, not
-// copied, where a view is given: they must live until the statement was sent.
+// Parameters of a statement. Text by default; binary values carry their type's OID. The bytes are referenced,
+// not copied, where a view is given: they must live until the statement was sent.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ class Params {
   // Params{"a", "b"}: text parameters, copied.
   Params(std::initializer_list<std::string_view> texts);
 
-  Params& text(std::string_view value);                    // copied
-  Params& text(const std::optional<std::string>& value);   // NULL where empty
+  Params& text(std::string_view value);                   // copied
+  Params& text(const std::optional<std::string>& value);  // NULL where empty
   Params& integer(std::int64_t value);
   Params& boolean(bool value);
   Params& lsn(base::Lsn value);

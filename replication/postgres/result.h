@@ -34,6 +34,8 @@ class Result {
 
   // Rows that INSERT, UPDATE, DELETE, COPY... touched; 0 for others.
   std::int64_t affected_rows() const;
+  // "COMMIT", "ROLLBACK", "UPDATE 3"...
+  std::string_view command_tag() const;
 
  private:
   struct Clear {

@@ -1,5 +1,5 @@
-// A transaction: rolled back unless committed. The outcome of a COMMIT whose answer never came is a value of its own:
-// the caller has to ask the server what happened, never to try again.
+// A transaction: rolled back unless committed. The outcome of a COMMIT whose answer never came is a value of
+// its own: the caller has to ask the server what happened, never to try again.
 #pragma once
 
 #include <string_view>

@@ -1,0 +1,472 @@
+#include "replication/postgres/connection.h"
+
+#include <algorithm>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <thread>
+
+#include "replication/base/check.h"
+#include "replication/base/error.h"
+#include "replication/base/redaction.h"
+#include "replication/postgres/connection_state.h"
+#include "replication/postgres/sqlstate.h"
+
+namespace replication::postgres {
+namespace {
+
+constexpr base::milliseconds kDrainAfterCancel{3'000};
+
+// Pinned for every session: no setting of the database or the role may change our text, time-outs or rights.
+// These exist on every supported version, so they can go into the startup packet, where even a hostile
+// statement_timeout can't hit the statement that would take it away.
+constexpr std::pair<const char*, const char*> kPinned[] = {
+    {"default_transaction_read_only", "off"},
+    {"default_transaction_isolation", "read committed"},
+    {"default_transaction_deferrable", "off"},
+    {"idle_in_transaction_session_timeout", "0"},
+    {"statement_timeout", "0"},
+    {"lock_timeout", "0"},
+    {"xmloption", "content"},
+    {"bytea_output", "hex"},
+    {"DateStyle", "ISO,YMD"},
+    {"IntervalStyle", "postgres"},
+    {"extra_float_digits", "3"},
+    {"TimeZone", "UTC"},
+    {"lc_monetary", "C"},
+    {"search_path", "pg_catalog"},
+    {"row_security", "off"},
+    {"quote_all_identifiers", "off"},
+    {"standard_conforming_strings", "on"},
+    {"array_nulls", "on"},
+    {"client_min_messages", "notice"},
+};
+
+std::string startup_options(const ConnInfo& info, const SessionOptions& options) {
+  std::string text = info.get("options");
+  const auto add = [&text](std::string_view name, std::string_view value) {
+    text += text.empty() ? "-c " : " -c ";
+    text += std::string(name) + "=";
+    for (const char c : value) {  // the startup packet splits at spaces that are not escaped
+      if (c == ' ' || c == '\\') {
+        text += '\\';
+      }
+      text += c;
+    }
+  };
+  for (const auto& [name, value] : kPinned) {
+    add(name, value);
+  }
+  for (const auto& [name, value] : options.settings) {
+    add(name, value);
+  }
+  return text;
+}
+
+std::map<std::string, std::string> connect_keywords(const ConnInfo& info, const SessionOptions& options) {
+  auto keywords = info.keywords();
+  keywords.emplace("fallback_application_name", options.application_name);
+  if (options.kind != SessionKind::console) {
+    keywords["options"] = startup_options(info, options);
+    keywords["client_encoding"] = "UTF8";
+    keywords.emplace("keepalives_idle", "30");
+    keywords.emplace("keepalives_interval", "10");
+    keywords.emplace("keepalives_count", "4");
+  }
+  if (options.kind == SessionKind::replication) {
+    keywords["replication"] = "database";
+  }
+  return keywords;
+}
+
+void receive_notice(void* argument, const PGresult* result) {
+  auto& notices = *static_cast<std::vector<std::pair<std::string, std::string>>*>(argument);
+  if (notices.size() < kNoticesMax) {
+    const char* code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    notices.emplace_back(code == nullptr ? "" : code, message == nullptr ? "" : message);
+  }
+}
+
+}  // namespace
+
+std::string one_line(const char* text) {
+  std::string line(text == nullptr ? "" : text);
+  while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) {
+    line.pop_back();
+  }
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
+std::string statement_words(std::string_view sql) {
+  constexpr std::size_t kLength = 100;
+  std::string words;
+  for (const char c : sql) {
+    const bool space = c == ' ' || c == '\n' || c == '\t';
+    if (space && (words.empty() || words.back() == ' ')) {
+      continue;
+    }
+    words += space ? ' ' : c;
+    if (words.size() >= kLength) {
+      words += "...";
+      break;
+    }
+  }
+  return base::redact(words);
+}
+
+Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Connection::Connection(Connection&&) noexcept = default;
+Connection& Connection::operator=(Connection&&) noexcept = default;
+Connection::~Connection() = default;
+
+Connection Connection::open(const ConnInfo& info, const SessionOptions& options, const base::Stop& stop) {
+  const auto keywords = connect_keywords(info, options);
+  std::vector<const char*> names;
+  std::vector<const char*> values;
+  for (const auto& [name, value] : keywords) {
+    names.push_back(name.c_str());
+    values.push_back(value.c_str());
+  }
+  names.push_back(nullptr);
+  values.push_back(nullptr);
+
+  auto state = std::make_unique<State>();
+  state->stop = &stop;
+  state->server = options.server;
+  state->statement_timeout = options.statement_timeout;
+  state->kind = options.kind;
+  state->conn = PQconnectStartParams(names.data(), values.data(), 0);
+  PGconn* conn = state->conn;
+  const auto fail = [&](const std::string& why) {
+    throw base::UnreachableError("can't connect to " + options.server + ": " + why,
+                                 "check that the server runs, and host, port, user and password")
+        .on(options.server)
+        .at(info.describe());
+  };
+  if (conn == nullptr) {
+    throw base::Error("out of memory while connecting");
+  }
+  const auto deadline = base::Deadline::in(options.connect_timeout);
+  auto status = PQstatus(conn) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+  while (status != PGRES_POLLING_OK) {
+    if (status == PGRES_POLLING_FAILED) {
+      fail(base::redact(one_line(PQerrorMessage(conn))));
+    }
+    const short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+    if (base::poll_fd(PQsocket(conn), events, deadline, stop) == 0) {
+      fail("no answer within " + std::to_string(options.connect_timeout.count()) + " ms");
+    }
+    status = PQconnectPoll(conn);
+  }
+  PQsetnonblocking(conn, 1);
+  PQsetNoticeReceiver(conn, receive_notice, &state->notices);
+  Connection connection(std::move(state));
+  if (options.kind != SessionKind::console) {
+    // Settings that older servers don't know can't go into the startup packet.
+    if (connection.server_version() >= 170000) {
+      connection.exec("SET transaction_timeout = 0");
+    }
+    if (connection.server_version() >= 140000) {
+      connection.exec("SET idle_session_timeout = 0");
+    }
+  }
+  return connection;
+}
+
+pg_conn* Connection::raw() const {
+  PGCUTOVER_CHECK(state_ && state_->conn != nullptr, "the connection was closed");
+  return state_->conn;
+}
+
+void Connection::close() noexcept {
+  if (state_) {
+    PQfinish(state_->conn);
+    state_->conn = nullptr;
+    state_->broken = true;
+  }
+}
+
+void Connection::fail_lost(std::string_view doing) {
+  std::string why = base::redact(one_line(PQerrorMessage(raw())));
+  state_->broken = true;
+  throw base::Error("lost the connection to " + state_->server + (why.empty() ? "" : ": " + why))
+      .on(state_->server)
+      .at(statement_words(doing))
+      .with_sqlstate("08006")
+      .set_retryable(true)
+      .set_connection_usable(false);
+}
+
+void Connection::fail_result(pg_result* result, std::string_view sql) {
+  const auto field = [result](int code) {
+    const char* text = PQresultErrorField(result, code);
+    return one_line(text);
+  };
+  const std::string code = field(PG_DIAG_SQLSTATE);
+  std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
+  if (const auto detail = field(PG_DIAG_MESSAGE_DETAIL); !detail.empty()) {
+    message += ": " + detail;
+  }
+  const std::string hint = field(PG_DIAG_MESSAGE_HINT);
+  if (message.empty()) {
+    message = one_line(PQresultErrorMessage(result));
+  }
+  PQclear(result);
+  if (PQstatus(state_->conn) == CONNECTION_BAD || sqlstate::ends_session(code)) {
+    state_->broken = true;
+  }
+  const bool no_code_but_lost = code.empty() && state_->broken;
+  throw base::Error(base::redact(message), hint)
+      .on(state_->server)
+      .at(statement_words(sql))
+      .with_sqlstate(no_code_but_lost ? "08006" : code)
+      .set_retryable(no_code_but_lost || sqlstate::retryable(code))
+      .set_connection_usable(!state_->broken);
+}
+
+void Connection::flush(base::Deadline deadline) {
+  for (;;) {
+    const int left = PQflush(raw());
+    if (left == 0) {
+      return;
+    }
+    if (left < 0) {
+      fail_lost("sending");
+    }
+    // While we wait to send, the server may have to get rid of its answers first.
+    const short ready = base::poll_fd(PQsocket(raw()), POLLIN | POLLOUT, deadline, *state_->stop);
+    if (ready == 0) {
+      state_->broken = true;  // half a message was sent: the session can't be used any more
+      throw base::TimeoutError(state_->server + " takes no data")
+          .on(state_->server)
+          .set_connection_usable(false);
+    }
+    if ((ready & POLLIN) != 0 && PQconsumeInput(raw()) == 0) {
+      fail_lost("sending");
+    }
+  }
+}
+
+void Connection::wait_readable(base::Deadline deadline) {
+  if (base::poll_fd(PQsocket(raw()), POLLIN, deadline, *state_->stop) == 0) {
+    throw base::TimeoutError("no answer from " + state_->server + " in time").on(state_->server);
+  }
+  if (PQconsumeInput(raw()) == 0) {
+    fail_lost("waiting for an answer");
+  }
+}
+
+pg_result* Connection::next_result(base::Deadline deadline) {
+  try {
+    while (PQisBusy(raw()) != 0) {
+      wait_readable(deadline);
+    }
+  } catch (const base::Error& error) {
+    if (state_->broken) {
+      throw;
+    }
+    if (state_->pipeline) {
+      state_->broken = true;  // what of the burst was done is known to the server only
+    } else {
+      cancel_and_drain();
+    }
+    throw;
+  }
+  return PQgetResult(raw());
+}
+
+// PQcancel connects anew and blocks; a dead network must not block us with it, so a detached thread does it.
+void Connection::cancel_and_drain() noexcept {
+  try {
+    if (PGcancel* cancel = PQgetCancel(state_->conn); cancel != nullptr) {
+      std::thread([cancel] {
+        char why[256];
+        PQcancel(cancel, why, sizeof why);
+        PQfreeCancel(cancel);
+      }).detach();
+    }
+    const auto deadline = base::Deadline::in(kDrainAfterCancel);
+    const auto& never = base::Stop::never();
+    const auto fill = [&] {
+      if (base::poll_fd(PQsocket(state_->conn), POLLIN, deadline, never) == 0 ||
+          PQconsumeInput(state_->conn) == 0) {
+        throw base::TimeoutError("no answer to a cancel request");
+      }
+    };
+    for (;;) {
+      while (PQisBusy(state_->conn) != 0) {
+        fill();
+      }
+      PGresult* result = PQgetResult(state_->conn);
+      if (result == nullptr) {
+        return;
+      }
+      const auto status = PQresultStatus(result);
+      PQclear(result);
+      if (status == PGRES_COPY_IN) {
+        PQputCopyEnd(state_->conn, "cancelled");
+        while (PQflush(state_->conn) == 1) {
+          base::poll_fd(PQsocket(state_->conn), POLLOUT, deadline, never);
+        }
+      }
+      if (status == PGRES_COPY_OUT) {
+        char* buffer = nullptr;
+        int length = 0;
+        while ((length = PQgetCopyData(state_->conn, &buffer, 1)) >= 0) {
+          PQfreemem(buffer);
+          buffer = nullptr;
+          if (length == 0) {
+            fill();
+          }
+        }
+      }
+      if (status == PGRES_COPY_BOTH) {
+        state_->broken = true;
+        return;
+      }
+    }
+  } catch (...) {
+    state_->broken = true;
+  }
+}
+
+Result Connection::finish(std::string_view sql, base::Deadline deadline) {
+  Result last;
+  PGresult* error = nullptr;
+  while (PGresult* result = next_result(deadline)) {
+    const auto status = PQresultStatus(result);
+    if (status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE) {
+      PQclear(error);
+      error = result;
+      if (PQstatus(raw()) == CONNECTION_BAD) {
+        break;
+      }
+    } else {
+      last = Result(result);
+      if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+        break;  // the copy's own class goes on from here
+      }
+    }
+  }
+  if (error != nullptr) {
+    fail_result(error, sql);
+  }
+  return last;
+}
+
+Result Connection::exec(std::string_view sql) {
+  return exec(sql, default_deadline());
+}
+Result Connection::exec(std::string_view sql, base::Deadline deadline) {
+  return exec(sql, Params{}, deadline);
+}
+Result Connection::exec(std::string_view sql, const Params& params) {
+  return exec(sql, params, default_deadline());
+}
+
+Result Connection::exec(std::string_view sql, const Params& params, base::Deadline deadline) {
+  state_->stop->check();
+  if (!usable()) {
+    fail_lost(sql);
+  }
+  const std::string text(sql);
+  const int sent =
+      params.size() == 0
+          ? PQsendQuery(raw(), text.c_str())
+          : PQsendQueryParams(raw(), text.c_str(), static_cast<int>(params.size()), params.types(),
+                              params.values(), params.lengths(), params.formats(), 0);
+  if (sent == 0) {
+    fail_lost(sql);
+  }
+  flush(deadline);
+  return finish(sql, deadline);
+}
+
+Result Connection::one_row(std::string_view sql, const Params& params) {
+  Result result = exec(sql, params);
+  PGCUTOVER_CHECK(result.rows() == 1, "one row expected of: " + statement_words(sql));
+  return result;
+}
+
+std::string Connection::one_value(std::string_view sql, const Params& params) {
+  return one_row(sql, params).text(0, 0);
+}
+
+std::optional<std::string> Connection::maybe_value(std::string_view sql, const Params& params) {
+  const Result result = exec(sql, params);
+  PGCUTOVER_CHECK(result.rows() <= 1, "at most one row expected of: " + statement_words(sql));
+  return result.rows() == 0 ? std::nullopt : result.optional_text(0, 0);
+}
+
+void Connection::none(std::string_view sql, const Params& params) {
+  const Result result = exec(sql, params);
+  PGCUTOVER_CHECK(result.rows() == 0, "no rows expected of: " + statement_words(sql));
+}
+
+bool Connection::wait_notification(base::Deadline deadline) {
+  for (;;) {
+    if (PGnotify* notification = PQnotifies(raw()); notification != nullptr) {
+      PQfreemem(notification);
+      while (PGnotify* more = PQnotifies(raw())) {
+        PQfreemem(more);
+      }
+      return true;
+    }
+    if (state_->stop->requested()) {
+      return false;
+    }
+    try {
+      if (base::poll_fd(PQsocket(raw()), POLLIN, deadline, *state_->stop) == 0) {
+        return false;
+      }
+    } catch (const base::Stopped&) {
+      return false;
+    }
+    if (PQconsumeInput(raw()) == 0) {
+      fail_lost("waiting for a notification");
+    }
+  }
+}
+
+int Connection::server_version() const {
+  return PQserverVersion(raw());
+}
+int Connection::backend_pid() const {
+  return PQbackendPID(raw());
+}
+const std::string& Connection::server() const {
+  return state_->server;
+}
+std::string Connection::database() const {
+  return PQdb(raw());
+}
+std::string Connection::user() const {
+  return PQuser(raw());
+}
+bool Connection::usable() const {
+  return state_ && !state_->broken && state_->conn != nullptr && PQstatus(state_->conn) == CONNECTION_OK;
+}
+bool Connection::in_transaction() const {
+  const auto status = PQtransactionStatus(raw());
+  return status == PQTRANS_INTRANS || status == PQTRANS_INERROR || status == PQTRANS_ACTIVE;
+}
+const base::Stop& Connection::stop() const {
+  return *state_->stop;
+}
+base::Deadline Connection::default_deadline() const {
+  return base::Deadline::in(state_->statement_timeout);
+}
+
+std::vector<std::pair<std::string, std::string>> Connection::take_notices() {
+  return std::exchange(state_->notices, {});
+}
+
+Connection::Uninterrupted::Uninterrupted(Connection& connection)
+    : connection_(connection), before_(std::exchange(connection.state_->stop, &base::Stop::never())) {}
+
+Connection::Uninterrupted::~Uninterrupted() {
+  connection_.state_->stop = before_;
+}
+
+}  // namespace replication::postgres
