@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "replication/base/error.h"
+#include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
+#include "sequences/sequences.h"
+
+namespace sequences {
+namespace {
+
+// Sequences read in one round trip. Each one takes a lock until its transaction ends.
+constexpr std::size_t kBatch = 250;
+constexpr int kAttempts = 3;
+
+// Not those of extensions (dependency 'e'): the extension's script makes and fills them on each server.
+constexpr const char* kListSql = R"(
+SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle
+  FROM pg_catalog.pg_sequence s
+  JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relpersistence <> 't'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'pgcutover')
+   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                      AND d.deptype = 'e')
+ ORDER BY n.nspname, c.relname)";
+
+// Columns a sequence feeds: owned ('a') and identity ('i') ones depend the sequence on the column, a default
+// expression with nextval('...'::regclass) depends on the sequence. Domains are followed to their base type.
+constexpr const char* kUsesSql = R"(
+WITH RECURSIVE uses AS (
+  SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
+   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+     AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+  UNION
+  SELECT d.refobjid, f.adrelid, f.adnum
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.refobjid
+    JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
+   WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+), columns AS (
+  SELECT u.sequence, n.nspname, c.relname, a.attname, a.attnum, a.atttypid AS type
+    FROM uses u
+    JOIN pg_catalog.pg_class c ON c.oid = u.relation
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.number AND NOT a.attisdropped
+), bases AS (
+  SELECT DISTINCT type, type AS base FROM columns
+  UNION
+  SELECT b.type, t.typbasetype
+    FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
+)
+SELECT c.sequence, c.nspname, c.relname, c.attname, b.base
+  FROM columns c
+  JOIN bases b ON b.type = c.type
+  JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype <> 'd'
+ ORDER BY c.nspname, c.relname, c.attnum)";
+
+struct Listed {
+  base::Oid oid = 0;
+  Sequence sequence;
+};
+
+std::vector<Listed> list(postgres::Connection& connection) {
+  const auto rows = connection.exec(kListSql);
+  std::vector<Listed> listed;
+  for (int row = 0; row < rows.rows(); ++row) {
+    Listed one;
+    one.oid = rows.oid(row, 0);
+    one.sequence.schema = rows.text(row, 1);
+    one.sequence.name = rows.text(row, 2);
+    one.sequence.increment = rows.integer(row, 3);
+    one.sequence.minimum = rows.integer(row, 4);
+    one.sequence.maximum = rows.integer(row, 5);
+    one.sequence.start = rows.integer(row, 6);
+    one.sequence.cache = rows.integer(row, 7);
+    one.sequence.cycle = rows.boolean(row, 8);
+    listed.push_back(std::move(one));
+  }
+  return listed;
+}
+
+// 0 where a type sets no limit within 64 bits (numeric, text), or none that is nearer than the sequence's
+// own.
+std::int64_t type_limit(base::Oid type, bool up) {
+  constexpr base::Oid kInt2 = 21;
+  constexpr base::Oid kInt4 = 23;
+  switch (type) {
+    case kInt2:
+      return up ? std::numeric_limits<std::int16_t>::max() : std::numeric_limits<std::int16_t>::min();
+    case kInt4:
+      return up ? std::numeric_limits<std::int32_t>::max() : std::numeric_limits<std::int32_t>::min();
+    default:
+      return 0;
+  }
+}
+
+void add_uses(postgres::Connection& connection, std::vector<Listed>& listed) {
+  std::map<base::Oid, Sequence*> by_oid;
+  for (auto& one : listed) {
+    by_oid.emplace(one.oid, &one.sequence);
+  }
+  const auto rows = connection.exec(kUsesSql);
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto found = by_oid.find(rows.oid(row, 0));
+    if (found == by_oid.end()) {
+      continue;
+    }
+    Sequence& sequence = *found->second;
+    sequence.used_by.push_back(rows.text(row, 1) + "." + rows.text(row, 2) + "." + rows.text(row, 3));
+    const bool up = sequence.increment > 0;
+    if (const auto limit = type_limit(rows.oid(row, 4), up); limit != 0) {
+      const bool nearer =
+          sequence.column_limit == 0 || (up ? limit < sequence.column_limit : limit > sequence.column_limit);
+      sequence.column_limit = nearer ? limit : sequence.column_limit;
+    }
+  }
+}
+
+// From the relations: pg_sequences shows NULL for a sequence that was never used or set with is_called =
+// false.
+void read_values(postgres::Connection& connection, std::vector<Listed>& listed) {
+  for (std::size_t begin = 0; begin < listed.size(); begin += kBatch) {
+    const auto end = std::min(begin + kBatch, listed.size());
+    std::string sql;
+    for (auto i = begin; i < end; ++i) {
+      sql += (sql.empty() ? "SELECT " : " UNION ALL SELECT ") + std::to_string(i) +
+             ", last_value, is_called FROM " + listed[i].sequence.qualified();
+    }
+    const auto rows = connection.exec(sql);
+    for (int row = 0; row < rows.rows(); ++row) {
+      Sequence& sequence = listed[static_cast<std::size_t>(rows.integer(row, 0))].sequence;
+      sequence.last_value = rows.integer(row, 1);
+      sequence.is_called = rows.boolean(row, 2);
+    }
+  }
+}
+
+}  // namespace
+
+std::string Sequence::qualified() const {
+  return postgres::quote_qualified(schema, name);
+}
+
+std::string Sequence::display() const {
+  return schema + "." + name;
+}
+
+std::vector<Sequence> inventory(postgres::Connection& connection) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      auto listed = list(connection);
+      add_uses(connection, listed);
+      read_values(connection, listed);
+      std::vector<Sequence> sequences;
+      for (auto& one : listed) {
+        sequences.push_back(std::move(one.sequence));
+      }
+      return sequences;
+    } catch (base::Error& error) {
+      // A live system may drop a sequence between our look at the catalog and at the relation.
+      if (error.sqlstate() == postgres::sqlstate::kUndefinedTable && attempt < kAttempts &&
+          !connection.in_transaction()) {
+        continue;
+      }
+      if (error.sqlstate() == postgres::sqlstate::kInsufficientPrivilege) {
+        error.with_hint(
+            "GRANT USAGE ON SCHEMA ... and GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA ... TO " +
+            postgres::quote_identifier(connection.user()));
+      }
+      throw;
+    }
+  }
+}
+
+}  // namespace sequences
