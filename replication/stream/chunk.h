@@ -1,4 +1,8 @@
 // What travels from the receiver to apply: a run of framed pgoutput messages in one allocation.
+//
+// The receiver cuts chunks at its size limit or, once the socket has nothing more to give, after a commit: a
+// chunk that is `drained` never ends inside a transaction. Chunks without messages carry news only (see the
+// fields).
 #pragma once
 
 #include <cstdint>
@@ -21,12 +25,27 @@ class Chunk {
     return {bytes_.data() + begin, ends_[index] - begin};
   }
   std::size_t bytes() const { return bytes_.size(); }
+  // What it occupies, for a queue's bound.
+  std::size_t footprint() const {
+    return sizeof(Chunk) + bytes_.size() + ends_.size() * sizeof(std::uint32_t);
+  }
   bool empty() const { return ends_.empty(); }
+  void clear() {
+    bytes_.clear();
+    ends_.clear();
+    drained = reset = false;
+    idle_until = {};
+  }
 
-  // Set where the socket had nothing more to give after this chunk: a batch closes here.
+  // The socket had nothing more to give after this chunk: a batch closes here.
   bool drained = false;
-  // The last keepalive's walEnd seen behind all messages of this chunk: once those are durable, this position may be
-  // confirmed as well (an idle database on a busy server).
+  // The first chunk of a new connection, without messages: what was queued before it may end inside a
+  // transaction, which is sent again from its beginning and has to be dropped. Relations are sent again as
+  // well.
+  bool reset = false;
+  // The last keepalive's walEnd seen behind all messages of this chunk, else invalid: once those are durable,
+  // this position may be confirmed as well (an idle database on a busy server). Store it as progress before
+  // it is given to Receiver::set_durable_lsn, else the slot is found ahead of the progress at the next start.
   base::Lsn idle_until;
 
  private:
