@@ -1,7 +1,8 @@
 // What a database contains, as one REPEATABLE READ look at its catalogs.
 //
-// Pure data after loading. All catalog SQL lives in this room; PostgreSQL 12 to 18. Ordinary and partitioned tables
-// outside pg_catalog, information_schema, pg_toast, temp schemas, our own schema and extension-owned tables.
+// Pure data after loading. All catalog SQL lives in this room; PostgreSQL 12 to 18. Ordinary and partitioned
+// tables outside pg_catalog, information_schema, pg_toast, temp schemas, our own schema and extension-owned
+// tables.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +17,15 @@
 namespace replication::catalog {
 
 struct Column {
-  std::string name;
-  int number = 0;                  // attnum
+  std::string name = {};
+  int number = 0;  // attnum
   base::Oid type = 0;
-  std::string type_name;           // format_type(): "character varying(20)"
+  std::string type_name = {};  // format_type(): "character varying(20)"
   bool not_null = false;
-  char identity = '\0';            // 'a' ALWAYS, 'd' BY DEFAULT
-  bool generated = false;          // stored or virtual: never written, never streamed before 18
-  bool binary_safe = false;        // on the allow-list of types whose binary form is the same on every server
-  bool has_equality = true;        // the type has a default btree or hash operator class
+  char identity = '\0';      // 'a' ALWAYS, 'd' BY DEFAULT
+  bool generated = false;    // stored or virtual: never written, never streamed before 18
+  bool binary_safe = false;  // on the allow-list of types whose binary form is the same on every server
+  bool has_equality = true;  // the type has a default btree or hash operator class
 };
 
 enum class TableKind { ordinary, partitioned };
@@ -33,54 +34,57 @@ struct Table {
   base::Oid oid = 0;
   std::string schema, name;
   TableKind kind = TableKind::ordinary;
-  bool partition = false;          // a leaf or an inner node of a partitioned table
-  base::Oid root = 0;              // topmost partitioned table where `partition`, else 0
+  bool partition = false;  // a leaf or an inner node of a partitioned table
+  base::Oid root = 0;      // topmost partitioned table where `partition`, else 0
   bool unlogged = false;
-  char replica_identity = 'd';     // d, n, f, i
-  std::vector<Column> columns;     // live ones, by attnum
-  std::vector<std::string> key;    // columns of the replica identity index or, under 'd' and 'f', the primary key
+  char replica_identity = 'd';  // d, n, f, i
+  std::vector<Column> columns;  // live ones, by attnum
+  // Columns of the replica identity index or, under 'd' and 'f', of the primary key. Empty where PostgreSQL
+  // takes none for the identity: no index, a DEFERRABLE primary key, REPLICA IDENTITY NOTHING.
+  std::vector<std::string> key;
   bool has_secondary_unique = false;  // a unique or exclusion index other than that of `key`
   bool has_deferrable_unique = false;
-  std::int64_t bytes = 0;          // heap and toast; 0 for partitioned
-  double rows_estimate = 0;        // reltuples, -1 never analyzed
-  std::int64_t updates = 0;        // n_tup_upd + n_tup_del of the statistics: is the table ever changed in place?
-  base::Oid filenode = 0;          // pg_class.relfilenode as this snapshot sees it
-  base::Oid row_type = 0;          // pg_class.reltype
+  std::int64_t bytes = 0;    // heap and toast; 0 for partitioned
+  double rows_estimate = 0;  // reltuples, -1 never analyzed
+  std::int64_t updates = 0;  // n_tup_upd + n_tup_del of the statistics: is the table ever changed in place?
+  base::Oid filenode = 0;    // pg_class.relfilenode as this snapshot sees it
+  base::Oid row_type = 0;    // pg_class.reltype
 
-  std::string qualified() const;   // quoted: "public"."orders"
-  std::string display() const;     // for people: public.orders
+  std::string qualified() const;  // quoted: "public"."orders"
+  std::string display() const;    // for people: public.orders
   bool keyless() const { return key.empty(); }
   bool stores_rows() const { return kind == TableKind::ordinary; }
-  bool binary_safe() const;        // every non-generated column is
+  bool binary_safe() const;  // every non-generated column is
 };
 
-struct TableFilter {               // shell patterns on "schema.table"; exclude wins
+struct TableFilter {                 // shell patterns on "schema.table"; exclude wins
   std::vector<std::string> include;  // empty = everything
   std::vector<std::string> exclude;
   bool matches(std::string_view display_name) const;
 };
 
 struct ForeignKey {
-  std::string table;               // quoted, qualified
+  std::string table;  // quoted, qualified
   bool table_partitioned = false;
-  std::string name;
-  std::string definition;          // pg_get_constraintdef(): FOREIGN KEY (...) REFERENCES ...
+  std::string name = {};
+  std::string definition;  // pg_get_constraintdef(): FOREIGN KEY (...) REFERENCES ...
   bool validated = true;
 };
 
 struct Catalog {
-  std::vector<Table> tables;                // by schema and name
-  std::vector<ForeignKey> foreign_keys;     // top-level ones (conparentid = 0)
-  std::vector<std::string> matviews;        // quoted, qualified, in dependency order
+  std::vector<Table> tables;                                    // by schema and name
+  std::vector<ForeignKey> foreign_keys;                         // top-level ones (conparentid = 0)
+  std::vector<std::string> matviews;                            // quoted, qualified, in dependency order
   std::vector<std::pair<std::string, std::string>> extensions;  // name, version
   std::int64_t large_objects = 0;
-  // Hash over everything a stream depends on: tables, columns, types, identities, partitions. Compared between two
-  // looks at the same server only.
+  // Hash over everything a stream depends on: tables, columns, types, identities, partitions. Compared
+  // between two looks at the same server only.
   std::string fingerprint;
 
   const Table* find(std::string_view schema, std::string_view name) const;
   const Table* find(base::Oid oid) const;
-  // What goes into a publication: roots of partitioned tables and plain tables; on 12 leaves instead of roots.
+  // What goes into a publication: roots of partitioned tables and plain tables; on 12 leaves instead of
+  // roots.
   std::vector<Table> published(int server_major) const;
 };
 

@@ -13,7 +13,7 @@
 namespace replication::catalog {
 
 struct ServerFacts {
-  int version = 0;                    // 150018
+  int version = 0;  // 150018
   std::string system_identifier;
   std::uint32_t timeline = 0;
   std::string database;
@@ -21,20 +21,22 @@ struct ServerFacts {
   bool in_recovery = false;
   std::string user;
   bool superuser = false;
-  bool replication = false;           // REPLICATION attribute or superuser
-  bool owns_database = false;         // or is a member of the owner
+  bool replication = false;    // REPLICATION attribute or superuser
+  bool owns_database = false;  // or is a member of the owner
   std::string encoding, collate, ctype;
+  std::string locale_provider;  // "libc", "icu", "builtin"
+  std::string locale;           // of the provider, where it isn't libc
 };
 ServerFacts server_facts(postgres::Connection& connection);
 
-std::string setting(postgres::Connection& connection, std::string_view name);   // "" where unknown
+std::string setting(postgres::Connection& connection, std::string_view name);  // "" where unknown
 
 struct Session {
   int pid = 0;
   std::string user, application_name, client, state, backend_type;
   bool superuser = false;
-  double transaction_seconds = 0;     // age of its open transaction
-  std::string query;                  // first 80 characters
+  double transaction_seconds = 0;  // age of its open transaction
+  std::string query;               // first 80 characters
 };
 // Client sessions of this database other than our own role's.
 std::vector<Session> foreign_sessions(postgres::Connection& connection);
