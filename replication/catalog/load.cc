@@ -227,6 +227,8 @@ Catalog load(postgres::Connection& connection, const TableFilter& filter) {
   std::optional<postgres::Transaction> own;
   if (!connection.in_transaction())
     own.emplace(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  // Compiling these queries takes longer than running them (1.3 s against 0.3 s for 5,000 tables).
+  connection.exec("SET LOCAL jit = off");
   Catalog catalog;
   catalog.tables = load_tables(connection, filter);
   Position at;
