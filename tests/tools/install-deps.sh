@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Installs from the distribution's packages what is missing, and says what. Skips what is there.
-# usage: install-deps.sh [--print] [build|check|fuzz|docker]...
+# usage: install-deps.sh [--print] [build|compile|check|fuzz|docker]...
+# build = compile (compilers and libraries) and the servers that the tests and the demo start
 set -euo pipefail
 
-build=(make g++ cmake ninja-build pkg-config libpq-dev libboost-program-options-dev libprotobuf-dev protobuf-compiler
-       libspdlog-dev doctest-dev libyaml-cpp-dev postgresql postgresql-contrib pgbouncer)
+compile=(make g++ cmake ninja-build pkg-config libpq-dev libboost-program-options-dev libprotobuf-dev protobuf-compiler
+         libspdlog-dev doctest-dev libyaml-cpp-dev)
+servers=(postgresql postgresql-contrib pgbouncer)
 fast=(ccache lld)   # nobody fails for the lack of these
 check=(clang-format-14 clang-tidy-14 shellcheck)
 fuzz=(clang llvm)
-docker=(docker.io debootstrap)
+docker=(docker.io docker-compose debootstrap)
 
 say() { printf 'install-deps: %s\n' "$*" >&2; }
 # A package counts as present too where another one provides it (newer distributions merge some).
@@ -27,11 +29,12 @@ fi
 wanted=() optional=()
 for group in "${@:-build}"; do
   case $group in
-    build) wanted+=("${build[@]}"); optional+=("${fast[@]}") ;;
+    build) wanted+=("${compile[@]}" "${servers[@]}"); optional+=("${fast[@]}") ;;
+    compile) wanted+=("${compile[@]}"); optional+=(lld) ;;
     check) wanted+=("${check[@]}") ;;
     fuzz) wanted+=("${fuzz[@]}") ;;
     docker) wanted+=("${docker[@]}") ;;
-    *) say "unknown group \"$group\": build, check, fuzz or docker"; exit 2 ;;
+    *) say "unknown group \"$group\": build, compile, check, fuzz or docker"; exit 2 ;;
   esac
 done
 if $print_only; then
