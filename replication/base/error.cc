@@ -58,40 +58,42 @@ std::string Error::describe() const {
   return text;
 }
 
-UsageError::UsageError(std::string message, std::string hint) : Error(std::move(message), std::move(hint)) {
+UsageError::UsageError(std::string message, std::string hint)
+    : TypedError(std::move(message), std::move(hint)) {
   with_exit(ExitCode::usage);
 }
 
 UnreachableError::UnreachableError(std::string message, std::string hint)
-    : Error(std::move(message), std::move(hint)) {
+    : TypedError(std::move(message), std::move(hint)) {
   with_exit(ExitCode::unreachable).set_retryable(true).set_connection_usable(false);
 }
 
-StateError::StateError(std::string message, std::string hint) : Error(std::move(message), std::move(hint)) {
+StateError::StateError(std::string message, std::string hint)
+    : TypedError(std::move(message), std::move(hint)) {
   with_exit(ExitCode::wrong_state);
 }
 
-Stopped::Stopped(std::string message) : Error(std::move(message)) {
+Stopped::Stopped(std::string message) : TypedError(std::move(message)) {
   with_exit(ExitCode::interrupted);
 }
 
 TimeoutError::TimeoutError(std::string message, std::string hint)
-    : Error(std::move(message), std::move(hint)) {
+    : TypedError(std::move(message), std::move(hint)) {
   set_retryable(true);
 }
 
 NeedsOperator::NeedsOperator(std::string message, std::string hint)
-    : Error(std::move(message), std::move(hint)) {
+    : TypedError(std::move(message), std::move(hint)) {
   with_exit(ExitCode::needs_operator);
 }
 
-DecodeError::DecodeError(std::string message, std::size_t offset) : Error(std::move(message)) {
+DecodeError::DecodeError(std::string message, std::size_t offset) : TypedError(std::move(message)) {
   at("offset " + std::to_string(offset));
 }
 
 Bug::Bug(std::string message)
-    : Error(std::move(message),
-            "this is a bug of pgcutover: please report it with the log and `pgcutover --version`") {
+    : TypedError(std::move(message),
+                 "this is a bug of pgcutover: please report it with the log and `pgcutover --version`") {
   with_exit(ExitCode::bug);
 }
 

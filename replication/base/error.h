@@ -65,50 +65,69 @@ class Error : public std::runtime_error {
   bool connection_usable_ = true;
 };
 
+// The setters of Error for its subclasses. A throw expression throws the static type of its operand: with
+// setters that return Error&, `throw TimeoutError(...).on("source")` would throw a mere Error, and nobody
+// would catch a TimeoutError.
+template <typename Self>
+class TypedError : public Error {
+ public:
+  using Error::Error;
+  Self& on(std::string_view server) { return self(Error::on(server)); }
+  Self& at(std::string_view where) { return self(Error::at(where)); }
+  Self& with_hint(std::string_view hint) { return self(Error::with_hint(hint)); }
+  Self& with_sqlstate(std::string_view sqlstate) { return self(Error::with_sqlstate(sqlstate)); }
+  Self& with_exit(ExitCode code) { return self(Error::with_exit(code)); }
+  Self& set_retryable(bool retryable) { return self(Error::set_retryable(retryable)); }
+  Self& set_connection_usable(bool usable) { return self(Error::set_connection_usable(usable)); }
+
+ private:
+  static Self& self(Error& error) { return static_cast<Self&>(error); }
+};
+
 // Wrong option, plan key, URI or argument. Exit code 2.
-class UsageError : public Error {
+class UsageError : public TypedError<UsageError> {
  public:
   explicit UsageError(std::string message, std::string hint = {});
 };
 
 // A server that can't be reached or refuses the login. Exit code 4.
-class UnreachableError : public Error {
+class UnreachableError : public TypedError<UnreachableError> {
  public:
   explicit UnreachableError(std::string message, std::string hint = {});
 };
 
 // The migration's state doesn't allow the verb, or somebody else holds the controller's lock. Exit code 5.
-class StateError : public Error {
+class StateError : public TypedError<StateError> {
  public:
   explicit StateError(std::string message, std::string hint = {});
 };
 
 // A stop was requested (signal, or the owner ended the thread). Exit code 130.
-class Stopped : public Error {
+class Stopped : public TypedError<Stopped> {
  public:
   explicit Stopped(std::string message = "stop requested");
 };
 
 // A deadline passed. Retryable unless said otherwise.
-class TimeoutError : public Error {
+class TimeoutError : public TypedError<TimeoutError> {
  public:
   explicit TimeoutError(std::string message, std::string hint = {});
 };
 
 // No automatic way is safe; an operator has to decide. Exit code 8.
-class NeedsOperator : public Error {
+class NeedsOperator : public TypedError<NeedsOperator> {
  public:
   explicit NeedsOperator(std::string message, std::string hint = {});
 };
 
 // Broken bytes from the server or a file, with the offset in `where`.
-class DecodeError : public Error {
+class DecodeError : public TypedError<DecodeError> {
  public:
   DecodeError(std::string message, std::size_t offset);
 };
 
 // A bug of ours: see check.h. Exit code 70.
-class Bug : public Error {
+class Bug : public TypedError<Bug> {
  public:
   explicit Bug(std::string message);
 };
