@@ -4,20 +4,22 @@
 // directory of the tool's host that is removed at the end; after a crash it is simply dumped again.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "replication/base/stop.h"
 #include "replication/catalog/catalog.h"
-#include "replication/postgres/conninfo.h"
 #include "replication/postgres/connection.h"
+#include "replication/postgres/conninfo.h"
 
 namespace replication::snapshot {
 
 struct SchemaTools {
   std::string pg_dump, pg_restore;
   int major = 0;
-  // From `bindir` (or PATH where empty). Throws Error with a remedy where missing or older than `server_major`.
+  // From `bindir` (or PATH where empty). Throws Error with a remedy where missing or older than
+  // `server_major`.
   static SchemaTools locate(const std::string& bindir, int server_major, const base::Stop& stop);
 };
 
@@ -30,24 +32,27 @@ class SchemaArchive {
   SchemaArchive(const SchemaArchive&) = delete;
   SchemaArchive& operator=(const SchemaArchive&) = delete;
 
-  // Schemas, types, functions, tables, sequences. What exists already is left as it is (a repeated call after a kill).
+  // Schemas, types, functions, tables, sequences. What exists already is left as it is (a repeated call after
+  // a kill).
   void restore_pre_data(const postgres::ConnInfo& target) const;
-  // Indexes, constraints, triggers, rules... without foreign keys and without matviews' data; `jobs` in parallel.
+  // Indexes, constraints, triggers, rules... without foreign keys and without matviews' data; `jobs` in
+  // parallel.
   void restore_post_data(const postgres::ConnInfo& target, int jobs) const;
 
  private:
   struct State;
-  State* state_;
+  std::unique_ptr<State> state_;
 };
 
-// Creates each missing foreign key NOT VALID and validates it (rule: only once the stream has passed every table's
-// snapshot). Returns those that the source's own data violates: they stay NOT VALID.
-std::vector<std::string> ensure_foreign_keys(postgres::Connection& target, const std::vector<catalog::ForeignKey>& keys);
+// Creates each missing foreign key NOT VALID and validates it (rule: only once the stream has passed every
+// table's snapshot). Returns those that the source's own data violates: they stay NOT VALID.
+std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
+                                             const std::vector<catalog::ForeignKey>& keys);
 
 void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews);
 
-// Large objects: copies those that are missing or differ, removes those that are gone, with owners. Returns how many
-// were touched. The digest of a side tells whether anything changed since.
+// Large objects: copies those that are missing or differ, removes those that are gone, with owners. Returns
+// how many were touched. The digest of a side tells whether anything changed since.
 std::int64_t refresh_large_objects(postgres::Connection& source, postgres::Connection& target);
 std::string large_object_digest(postgres::Connection& connection);
 

@@ -1,0 +1,268 @@
+// Large objects are not in any stream: they are compared and copied as a whole, again and again until the
+// switch. Everything goes through SQL functions (lo_get, lo_create, lo_put), which need no right on
+// pg_largeobject itself.
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "replication/base/error.h"
+#include "replication/base/log.h"
+#include "replication/postgres/params.h"
+#include "replication/postgres/quote.h"
+#include "replication/postgres/transaction.h"
+#include "replication/snapshot/schema.h"
+
+namespace replication::snapshot {
+namespace {
+
+using postgres::Connection;
+using postgres::Params;
+using postgres::Transaction;
+
+constexpr std::int64_t kSliceBytes = 256 * 1024;  // 512 KiB as hex on the wire
+constexpr int kObjectsPerLook = 500;
+constexpr int kObjectsPerCommit = 100;
+constexpr std::int64_t kBytesPerCommit = std::int64_t{16} << 20;
+constexpr base::Oid kOidMax = 0xFFFF'FFFF;
+constexpr const char* kSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+struct Object {
+  base::Oid oid = 0;
+  std::string owner, rights;     // rights: grants to others than the owner, as one comparable text
+  std::int64_t first_bytes = 0;  // of the first slice; a full one means that there may be more
+  std::string first_hash;
+  bool may_be_long() const { return first_bytes == kSliceBytes; }
+};
+
+// Objects with after < oid <= last, by oid. Grants to roles outside `roles` don't count.
+std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last, std::optional<int> limit,
+                         const std::string& roles) {
+  Params params;
+  params.integer(after).integer(last).integer(kSliceBytes).text(std::string_view(roles));
+  const auto rows = connection.exec(
+      "SELECT oid, pg_catalog.pg_get_userbyid(lomowner), octet_length(d), encode(sha256(d), 'hex'), "
+      "coalesce((SELECT "
+      "  string_agg(a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END || ' ' || "
+      "a.grantee::regrole::text,"
+      "    ', ' ORDER BY a.privilege_type, a.grantee::regrole::text COLLATE \"C\")"
+      "  FROM aclexplode(lomacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
+      "  WHERE a.grantee <> lomowner AND (a.grantee = 0 OR r.rolname = ANY ($4::text[]))), '') "
+      "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $3::int) AS d FROM "
+      "pg_catalog.pg_largeobject_metadata "
+      "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
+          (limit ? " LIMIT " + std::to_string(*limit) : std::string()) + ") o ORDER BY oid",
+      params, base::Deadline::never());
+  std::vector<Object> objects;
+  for (int row = 0; row < rows.rows(); ++row) {
+    objects.push_back(
+        {rows.oid(row, 0), rows.text(row, 1), rows.text(row, 4), rows.integer(row, 2), rows.text(row, 3)});
+  }
+  return objects;
+}
+
+// Hash of the slice at `offset`; empty behind the end.
+std::string slice_hash(Connection& connection, base::Oid oid, std::int64_t offset) {
+  Params params;
+  params.integer(oid).integer(offset).integer(kSliceBytes);
+  const auto row = connection.one_row(
+      "SELECT octet_length(d), encode(sha256(d), 'hex') FROM (SELECT lo_get($1::bigint::oid, $2::bigint, "
+      "$3::int) AS d) s",
+      params);
+  return row.integer(0, 0) == 0 ? "" : row.text(0, 1);
+}
+
+bool same_content(Connection& source, Connection& target, const Object& a, const Object& b) {
+  if (a.first_hash != b.first_hash) {
+    return false;
+  }
+  for (std::int64_t offset = kSliceBytes; a.may_be_long(); offset += kSliceBytes) {
+    const auto hash = slice_hash(source, a.oid, offset);
+    if (hash != slice_hash(target, a.oid, offset)) {
+      return false;
+    }
+    if (hash.empty()) {
+      break;
+    }
+  }
+  return true;
+}
+
+std::int64_t copy_content(Connection& source, Connection& target, base::Oid oid, bool exists) {
+  if (exists) {
+    target.one_value("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid));
+  }
+  target.one_value("SELECT lo_create($1::bigint::oid)", Params().integer(oid));
+  for (std::int64_t offset = 0;; offset += kSliceBytes) {
+    Params read;
+    read.integer(oid).integer(offset).integer(kSliceBytes);
+    const auto slice = source.one_row("SELECT lo_get($1::bigint::oid, $2::bigint, $3::int)", read);
+    const auto hex = slice.view(0, 0);  // \x and two digits a byte
+    const auto bytes = (static_cast<std::int64_t>(hex.size()) - 2) / 2;
+    if (bytes > 0) {
+      Params write;
+      write.integer(oid).integer(offset).typed_text_view(hex, 17);  // bytea
+      target.exec("SELECT lo_put($1::bigint::oid, $2::bigint, $3)", write);
+    }
+    if (bytes < kSliceBytes) {
+      return offset + bytes;
+    }
+  }
+}
+
+postgres::Result grants(Connection& connection, base::Oid oid, const std::string& roles) {
+  return connection.exec(
+      "SELECT a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, "
+      "a.is_grantable "
+      "FROM pg_catalog.pg_largeobject_metadata m CROSS JOIN aclexplode(m.lomacl) a "
+      "LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee "
+      "WHERE m.oid = $1::bigint::oid AND a.grantee <> m.lomowner AND (a.grantee = 0 OR r.rolname = ANY "
+      "($2::text[]))",
+      Params().integer(oid).text(std::string_view(roles)));
+}
+
+void copy_rights(Connection& source, Connection& target, const Object& object, const std::string& roles,
+                 bool owner_known) {
+  const auto name = "LARGE OBJECT " + std::to_string(object.oid);
+  const auto before = grants(target, object.oid, roles);
+  for (int row = 0; row < before.rows(); ++row) {
+    target.exec("REVOKE ALL ON " + name + " FROM " + before.text(row, 1));
+  }
+  const auto wanted = grants(source, object.oid, roles);
+  for (int row = 0; row < wanted.rows(); ++row) {
+    target.exec("GRANT " + wanted.text(row, 0) + " ON " + name + " TO " + wanted.text(row, 1) +
+                (wanted.boolean(row, 2) ? " WITH GRANT OPTION" : ""));
+  }
+  if (owner_known) {
+    target.exec("ALTER " + name + " OWNER TO " + postgres::quote_identifier(object.owner));
+  }
+}
+
+class Refresh {
+ public:
+  Refresh(Connection& source, Connection& target) : source_(source), target_(target) {
+    // Names only: rights of roles that the target doesn't have can't be given there.
+    const auto rows = target_.exec("SELECT rolname FROM pg_catalog.pg_roles");
+    for (int row = 0; row < rows.rows(); ++row) {
+      roles_.push_back(rows.text(row, 0));
+    }
+    roles_literal_ = postgres::array_literal(roles_);
+  }
+
+  std::int64_t run() {
+    const Transaction snapshot(source_, kSnapshot);
+    base::Oid after = 0;
+    for (bool more = true; more;) {
+      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, roles_literal_);
+      more = ours.size() == static_cast<std::size_t>(kObjectsPerLook);
+      const auto last = more ? ours.back().oid : kOidMax;
+      merge(ours, look(target_, after, last, std::nullopt, roles_literal_));
+      after = last;
+    }
+    commit();
+    return touched_;
+  }
+
+ private:
+  void merge(const std::vector<Object>& ours, const std::vector<Object>& theirs) {
+    auto their = theirs.begin();
+    for (const auto& our : ours) {
+      for (; their != theirs.end() && their->oid < our.oid; ++their) {
+        remove(their->oid);
+      }
+      const bool exists = their != theirs.end() && their->oid == our.oid;
+      settle(our, exists ? &*their++ : nullptr);
+    }
+    for (; their != theirs.end(); ++their) {
+      remove(their->oid);
+    }
+  }
+
+  void settle(const Object& our, const Object* their) {
+    const bool owner_known = std::find(roles_.begin(), roles_.end(), our.owner) != roles_.end();
+    const bool content = their == nullptr || !same_content(source_, target_, our, *their);
+    const bool rights = content || our.rights != their->rights || (owner_known && our.owner != their->owner);
+    if (!rights) {
+      return;
+    }
+    begin();
+    if (content) {
+      bytes_ += copy_content(source_, target_, our.oid, their != nullptr);
+    }
+    copy_rights(source_, target_, our, roles_literal_, owner_known);
+    if (!owner_known) {
+      base::log::warn("large object " + std::to_string(our.oid) + ": its owner " + our.owner +
+                      " doesn't exist on the target, ours keeps it");
+    }
+    count();
+  }
+  void remove(base::Oid oid) {
+    begin();
+    target_.one_value("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid));
+    count();
+  }
+
+  void begin() {
+    if (!transaction_) {
+      transaction_.emplace(target_);
+    }
+  }
+  void count() {
+    ++touched_;
+    if (++uncommitted_ >= kObjectsPerCommit || bytes_ >= kBytesPerCommit) {
+      commit();
+    }
+  }
+  void commit() {
+    if (transaction_) {
+      transaction_->commit_or_throw();  // done twice is as good as once: compared again next time
+      transaction_.reset();
+    }
+    uncommitted_ = 0;
+    bytes_ = 0;
+  }
+
+  Connection& source_;
+  Connection& target_;
+  std::vector<std::string> roles_;
+  std::string roles_literal_;
+  std::optional<Transaction> transaction_;
+  std::int64_t touched_ = 0, bytes_ = 0;
+  int uncommitted_ = 0;
+};
+
+}  // namespace
+
+std::int64_t refresh_large_objects(Connection& source, Connection& target) {
+  return Refresh(source, target).run();
+}
+
+std::string large_object_digest(Connection& connection) {
+  std::optional<Transaction> snapshot;
+  if (!connection.in_transaction()) {
+    snapshot.emplace(connection, kSnapshot);
+  }
+  std::string digest;
+  base::Oid after = 0;
+  for (bool more = true; more;) {
+    const auto objects = look(connection, after, kOidMax, kObjectsPerLook, "{}");
+    for (const auto& object : objects) {
+      digest += std::to_string(object.oid) + ":" + object.first_hash;
+      std::string hash = object.may_be_long() ? "more" : "";
+      for (auto offset = kSliceBytes; !hash.empty(); offset += kSliceBytes) {
+        hash = slice_hash(connection, object.oid, offset);
+        digest += ":" + hash;
+      }
+      digest += ";";
+    }
+    more = objects.size() == static_cast<std::size_t>(kObjectsPerLook);
+    after = more ? objects.back().oid : after;
+    digest = connection.one_value("SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex')",
+                                  Params().text(std::string_view(digest)));
+  }
+  return digest;
+}
+
+}  // namespace replication::snapshot

@@ -1,0 +1,202 @@
+#include "replication/snapshot/schema.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "replication/base/error.h"
+#include "replication/base/redaction.h"
+#include "replication/base/subprocess.h"
+#include "replication/postgres/fencing_token.h"
+#include "replication/postgres/quote.h"
+#include "replication/snapshot/restore.h"
+#include "replication/snapshot/sql_script.h"
+#include "replication/snapshot/toc.h"
+
+namespace replication::snapshot {
+namespace {
+
+using base::Error;
+namespace fs = std::filesystem;
+
+// A schema is catalog rows: even of 100,000 tables it is dumped in minutes. Who waits longer waits for a
+// lock.
+constexpr base::milliseconds kProgramMax{30 * 60'000};
+
+class PrivateDirectory {
+ public:
+  PrivateDirectory() {
+    auto pattern = (fs::temp_directory_path() / "pgcutover-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) {  // mode 0700
+      throw Error("can't make a temporary directory " + pattern,
+                  "set TMPDIR to a directory that can be written");
+    }
+    path_ = pattern;
+  }
+  ~PrivateDirectory() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  PrivateDirectory(const PrivateDirectory&) = delete;
+  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  fs::path path_;
+};
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (!in.is_open() || in.bad()) {
+    throw Error("can't read " + path);
+  }
+  return text;
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) {
+    throw Error("can't write " + path, "is the disk of TMPDIR full?");
+  }
+}
+
+void run(std::vector<std::string> argv, std::map<std::string, std::string> env, const base::Stop& stop) {
+  const auto program = argv.front();
+  env["LC_MESSAGES"] = "C";
+  const auto result =
+      base::run_command({std::move(argv), std::move(env), {}}, base::Deadline::in(kProgramMax), stop);
+  if (result.exit_code != 0) {
+    throw Error(program + " failed: " + base::redact(result.errors.substr(0, result.errors.find('\n'))));
+  }
+}
+
+// Tables that the filter leaves out, as patterns that match exactly them. The catalog decides what matches.
+std::vector<std::string> excluded_tables(const postgres::ConnInfo& source, const catalog::TableFilter& filter,
+                                         const base::Stop& stop) {
+  std::vector<std::string> patterns;
+  if (filter.include.empty() && filter.exclude.empty()) {
+    return patterns;
+  }
+  postgres::SessionOptions options;
+  options.server = "source";
+  options.application_name = "pgcutover schema";
+  auto connection = postgres::Connection::open(source, options, stop);
+  const auto wanted = catalog::load(connection, filter);
+  for (const auto& table : catalog::load(connection).tables) {
+    if (wanted.find(table.schema, table.name) == nullptr) {
+      patterns.push_back("--exclude-table=" + table.qualified());
+    }
+  }
+  return patterns;
+}
+
+}  // namespace
+
+struct SchemaArchive::State {
+  SchemaTools tools;
+  const base::Stop& stop;
+  PrivateDirectory directory;
+
+  std::string archive() const { return directory.file("schema.dump"); }
+
+  std::vector<ScriptItem> pre_data() const {
+    const auto script = directory.file("pre-data.sql");
+    run({tools.pg_restore, "--section=pre-data", "--file=" + script, archive()}, {}, stop);
+    return read_script(read_file(script));
+  }
+  std::vector<ScriptItem> post_data() const {
+    const auto list = directory.file("post-data.list");
+    const auto script = directory.file("post-data.sql");
+    run({tools.pg_restore, "--section=post-data", "--list", "--file=" + list, archive()}, {}, stop);
+    const auto kept = keep_for_post_data(read_file(list));
+    if (!has_entries(kept)) {
+      return {};
+    }
+    write_file(list, kept);
+    run({tools.pg_restore, "--section=post-data", "--use-list=" + list, "--file=" + script, archive()}, {},
+        stop);
+    return read_script(read_file(script));
+  }
+};
+
+SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source,
+                             const std::string& snapshot, const catalog::TableFilter& filter,
+                             const base::Stop& stop)
+    : state_(new State{tools, stop, {}}) {
+  std::vector<std::string> argv{tools.pg_dump,
+                                "--format=custom",
+                                "--schema-only",
+                                "--encoding=UTF8",
+                                "--no-publications",
+                                "--no-subscriptions",
+                                "--exclude-schema=pgcutover",
+                                "--lock-wait-timeout=300000",
+                                "--file=" + state_->archive()};
+  if (!snapshot.empty()) {
+    argv.push_back("--snapshot=" + snapshot);
+  }
+  for (auto& pattern : excluded_tables(source, filter, stop)) {
+    argv.push_back(std::move(pattern));
+  }
+  auto env = source.environment();
+  env["PGAPPNAME"] = "pgcutover pg_dump";
+  try {
+    run(std::move(argv), std::move(env), stop);
+  } catch (Error& error) {
+    error.on("source");
+    throw;
+  }
+}
+
+SchemaArchive::~SchemaArchive() = default;
+
+namespace {
+
+postgres::Connection prepared_session(const postgres::ConnInfo& target, const base::Stop& stop) {
+  auto connection = open_restore_session(target, stop);
+  if (!connection.maybe_value("SELECT to_regclass('pgcutover.deferred_statement')::text")) {
+    connection.exec(postgres::FencingToken::schema_sql());
+    connection.exec(restore_schema_sql());
+  }
+  return connection;
+}
+
+}  // namespace
+
+void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target) const {
+  auto connection = prepared_session(target, state_->stop);
+  const auto left = outstanding(connection, state_->pre_data());
+  require_roles(connection, left);
+  run_in_order(connection, left);
+}
+
+void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, int jobs) const {
+  auto connection = prepared_session(target, state_->stop);
+  const auto left = outstanding(connection, state_->post_data());
+  require_roles(connection, left);
+  // Index builds are the work; they need nothing but their tables. The rest (rules, triggers, policies,
+  // attaching partitions' indexes, comments, event triggers last) follows in the archive's order.
+  std::vector<RestoreItem> indexes;
+  for (const auto& one : left) {
+    if (builds_index(one.item.sql)) {
+      indexes.push_back(one);
+    }
+  }
+  std::set<std::string> put_off;
+  for (auto& one : build_indexes(target, indexes, jobs, state_->stop)) {
+    put_off.insert(std::move(one.key));
+  }
+  std::vector<RestoreItem> rest;
+  for (const auto& one : left) {
+    if (!builds_index(one.item.sql) || put_off.contains(one.key)) {
+      rest.push_back(one);
+    }
+  }
+  run_in_order(connection, rest);
+}
+
+}  // namespace replication::snapshot
