@@ -6,9 +6,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "replication/base/bounded_queue.h"
 #include "replication/base/lsn.h"
 
 namespace replication::stream {
@@ -52,5 +54,7 @@ class Chunk {
   std::vector<char> bytes_;
   std::vector<std::uint32_t> ends_;
 };
+
+using ChunkQueue = base::BoundedQueue<std::shared_ptr<const Chunk>>;
 
 }  // namespace replication::stream

@@ -18,7 +18,7 @@
 #include <memory>
 #include <string>
 
-#include "replication/base/bounded_queue.h"
+#include "replication/base/deadline.h"
 #include "replication/base/lsn.h"
 #include "replication/postgres/conninfo.h"
 #include "replication/stream/chunk.h"
@@ -40,8 +40,6 @@ struct ReceiverOptions {
   // a client that vanished would hold the slot.
   base::milliseconds silence_limit{300'000};
 };
-
-using ChunkQueue = base::BoundedQueue<std::shared_ptr<const Chunk>>;
 
 class Receiver {
  public:

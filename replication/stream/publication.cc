@@ -1,0 +1,140 @@
+#include "replication/stream/publication.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "replication/base/check.h"
+#include "replication/base/error.h"
+#include "replication/postgres/quote.h"
+#include "replication/stream/marker.h"
+
+namespace replication::stream {
+namespace {
+
+constexpr std::size_t kNamesShown = 5;
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < kNamesShown; ++i) {
+    text += (i == 0 ? "" : ", ") + names[i];
+  }
+  if (names.size() > kNamesShown) {
+    text += " and " + std::to_string(names.size() - kNamesShown) + " more";
+  }
+  return text;
+}
+
+// Sorted, quoted and qualified.
+std::vector<std::string> wanted_tables(const std::vector<catalog::Table>& tables) {
+  std::vector<std::string> names{postgres::quote_qualified(kMarkerSchema, kMarkerTable)};
+  for (const auto& table : tables) {
+    names.push_back(postgres::quote_qualified(table.schema, table.name));
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+std::vector<std::string> published_tables(postgres::Connection& connection, const std::string& name) {
+  const auto result = connection.exec(
+      "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p"
+      " JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid JOIN pg_catalog.pg_class c ON c.oid = "
+      "r.prrelid"
+      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1",
+      postgres::Params{name});
+  std::vector<std::string> names;
+  for (int row = 0; row < result.rows(); ++row) {
+    names.push_back(postgres::quote_qualified(result.view(row, 0), result.view(row, 1)));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Everything by which a publication of the same tables would still send something else than whole tables.
+std::vector<std::string> restrictions(postgres::Connection& connection, const std::string& name) {
+  const int major = connection.server_major();
+  std::string sql =
+      "SELECT pg_catalog.array_to_string(ARRAY["
+      "CASE WHEN puballtables THEN 'it is FOR ALL TABLES' END,"
+      "CASE WHEN NOT pubinsert THEN 'it leaves out inserts' END,"
+      "CASE WHEN NOT pubupdate THEN 'it leaves out updates' END,"
+      "CASE WHEN NOT pubdelete THEN 'it leaves out deletes' END,"
+      "CASE WHEN NOT pubtruncate THEN 'it leaves out truncates' END";
+  if (major >= 13) {
+    sql += ",CASE WHEN pubviaroot THEN 'it publishes via the partition root' END";
+  }
+  if (major >= 15) {
+    sql +=
+        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid)"
+        " THEN 'it publishes whole schemas' END"
+        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
+        " AND r.prqual IS NOT NULL) THEN 'it filters rows' END"
+        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
+        " AND r.prattrs IS NOT NULL) THEN 'it lists columns' END";
+  }
+  if (major >= 18) {
+    sql += ",CASE WHEN pubgencols <> 'n' THEN 'it publishes generated columns' END";
+  }
+  sql += "], ', ') FROM pg_catalog.pg_publication p WHERE pubname = $1";
+  const auto text = connection.maybe_value(sql, postgres::Params{name});
+  return text && !text->empty() ? std::vector<std::string>{*text} : std::vector<std::string>{};
+}
+
+void check_publication(postgres::Connection& connection, const std::string& name,
+                       const std::vector<std::string>& wanted) {
+  const auto existing = published_tables(connection, name);
+  auto differences = restrictions(connection, name);
+  std::vector<std::string> missing;
+  std::vector<std::string> surplus;
+  std::set_difference(wanted.begin(), wanted.end(), existing.begin(), existing.end(),
+                      std::back_inserter(missing));
+  std::set_difference(existing.begin(), existing.end(), wanted.begin(), wanted.end(),
+                      std::back_inserter(surplus));
+  if (!missing.empty()) {
+    differences.push_back("it lacks " + listed(missing));
+  }
+  if (!surplus.empty()) {
+    differences.push_back("it has " + listed(surplus) + " too much");
+  }
+  if (differences.empty()) {
+    return;
+  }
+  std::string text;
+  for (const auto& difference : differences) {
+    text += (text.empty() ? "" : "; ") + difference;
+  }
+  throw base::StateError(
+      "publication " + postgres::quote_identifier(name) + " isn't the one of this migration: " + text,
+      "a slot that was made under another publication can't be continued; cancel the migration, "
+      "or choose another name if the publication isn't ours")
+      .on(connection.server());
+}
+
+}  // namespace
+
+void ensure_publication(postgres::Connection& connection, const std::string& name,
+                        const std::vector<catalog::Table>& tables) {
+  PGCUTOVER_CHECK(!connection.in_transaction(),
+                  "the publication has to be committed before its slot is made");
+  const auto wanted = wanted_tables(tables);
+  const auto exists = connection.maybe_value("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = $1",
+                                             postgres::Params{name});
+  if (exists) {
+    check_publication(connection, name, wanted);
+    return;
+  }
+  // ONLY: children of plain inheritance are tables of their own, in the list or not.
+  std::string sql = "CREATE PUBLICATION " + postgres::quote_identifier(name) + " FOR TABLE ";
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    sql += (i == 0 ? "ONLY " : ", ONLY ") + wanted[i];
+  }
+  sql += " WITH (publish = 'insert, update, delete, truncate'";
+  sql += connection.server_major() >= 13 ? ", publish_via_partition_root = false)" : ")";
+  connection.exec(sql);
+}
+
+void drop_publication(postgres::Connection& connection, const std::string& name) {
+  connection.exec("DROP PUBLICATION IF EXISTS " + postgres::quote_identifier(name));
+}
+
+}  // namespace replication::stream

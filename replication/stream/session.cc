@@ -1,0 +1,266 @@
+#include "replication/stream/session.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "replication/base/error.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
+#include "replication/stream/slot.h"
+
+namespace replication::stream {
+namespace {
+
+using base::Deadline;
+using base::Lsn;
+using base::milliseconds;
+using postgres::quote_identifier;
+
+constexpr const char* kCopyAgain =
+    "changes may be lost between the copy and here: the copy is needed again (cancel this migration and "
+    "start anew)";
+constexpr milliseconds kRoomInterval{20};     // between looks at the clock while the queue is full
+constexpr milliseconds kHoldInterval{5};      // between looks at the queue while apply is busy
+constexpr milliseconds kAskInterval{10'000};  // of silence, before the server is asked for an answer
+constexpr milliseconds kFinishTime{3'000};
+constexpr std::uint32_t kEventsPerClock = 128;  // a look at the clock costs as much as a message
+
+base::NeedsOperator gap(const ReceiverOptions& options, const std::string& message) {
+  base::NeedsOperator error(message, kCopyAgain);
+  error.on(options.server_name);
+  return error;
+}
+
+std::vector<std::pair<std::string, std::string>> plugin_options(const ReceiverOptions& options,
+                                                                int server_major) {
+  std::vector<std::pair<std::string, std::string>> list{
+      {"proto_version", "1"}, {"publication_names", quote_identifier(options.publication)}};
+  if (options.binary && server_major >= 14) {
+    list.emplace_back("binary", "true");
+  }
+  return list;
+}
+
+void check_server(postgres::Connection& connection, const ReceiverOptions& options, Remembered& remembered) {
+  const auto system = connection.exec("IDENTIFY_SYSTEM");
+  const auto identifier = system.text(0, 0);
+  const auto timeline = static_cast<std::uint32_t>(system.integer(0, 1));
+  const auto& wanted_identifier =
+      options.system_identifier.empty() ? remembered.system_identifier : options.system_identifier;
+  const auto wanted_timeline = options.timeline == 0 ? remembered.timeline : options.timeline;
+  if (!wanted_identifier.empty() && identifier != wanted_identifier) {
+    throw gap(options, "another server answers at " + options.server.describe() + ": system identifier " +
+                           identifier + " instead of " + wanted_identifier);
+  }
+  if (wanted_timeline != 0 && timeline != wanted_timeline) {
+    throw gap(options, "the server is on timeline " + std::to_string(timeline) + " instead of " +
+                           std::to_string(wanted_timeline) + ": it was restored or a standby was promoted");
+  }
+  remembered.system_identifier = identifier;
+  remembered.timeline = timeline;
+}
+
+void check_slot(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered,
+                int our_old_pid) {
+  const auto name = "slot " + quote_identifier(options.slot);
+  const auto slot = slot_state(connection, options.slot);
+  if (!slot) {
+    throw gap(options, name + " doesn't exist");
+  }
+  if (slot->plugin != "pgoutput") {
+    throw gap(options, name + " has plugin " + (slot->plugin.empty() ? "none" : slot->plugin) +
+                           " instead of pgoutput: it isn't ours");
+  }
+  if (slot->database != connection.database()) {
+    throw gap(options, name + " belongs to database \"" + slot->database + "\", not to \"" +
+                           connection.database() + "\"");
+  }
+  if (slot->invalidated()) {
+    throw gap(options, name + " was invalidated by the server" +
+                           (slot->invalidation_reason.empty() ? "" : ": " + slot->invalidation_reason) +
+                           (slot->wal_status.empty() ? "" : " (wal_status " + slot->wal_status + ")"));
+  }
+  if (slot->confirmed_flush_lsn > covered) {
+    throw gap(options, name + " is at " + slot->confirmed_flush_lsn.to_string() +
+                           ", ahead of what was applied, " + covered.to_string());
+  }
+  if (slot->active) {
+    if (slot->active_pid == our_old_pid) {
+      // The walsender of our lost connection, which hasn't noticed yet and may not for minutes.
+      connection.exec("SELECT pg_catalog.pg_terminate_backend(" + std::to_string(our_old_pid) + ")");
+    }
+    throw base::Error(name + " is held by pid " + std::to_string(slot->active_pid),
+                      "it becomes free when that session ends; SELECT pg_terminate_backend(" +
+                          std::to_string(slot->active_pid) + ") ends it")
+        .on(options.server_name)
+        .with_sqlstate(postgres::sqlstate::kObjectInUse)
+        .set_retryable(true);
+  }
+}
+
+}  // namespace
+
+void check_stream(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered,
+                  Remembered& remembered) {
+  check_server(connection, options, remembered);
+  check_slot(connection, options, covered, remembered.walsender_pid);
+  // What the server said so far (a collation warning at connect) is about the session, not about the stream.
+  connection.take_notices();
+}
+
+Session::Session(const ReceiverOptions& options, postgres::Connection& connection, Lsn start,
+                 ChunkBuilder& builder, Positions& positions)
+    : options_(options),
+      connection_(connection),
+      builder_(builder),
+      positions_(positions),
+      status_interval_(std::min(options.status_interval, options.silence_limit / 3)),
+      ask_interval_(std::min(kAskInterval, options.silence_limit / 3)),
+      stream_(connection, options.slot, start, plugin_options(options, connection.server_major())),
+      status_due_(Deadline::in(status_interval_)),
+      silence_due_(Deadline::in(options.silence_limit)),
+      ask_due_(Deadline::in(ask_interval_)) {
+  builder_.begin_connection();
+}
+
+void Session::pump() {
+  for (;;) {
+    step();
+  }
+}
+
+void Session::step() {
+  if (++events_ % kEventsPerClock == 0) {
+    connection_.stop().check();
+    send_status_if_due();
+  }
+  if (builder_.blocked() && !builder_.offer(Deadline::in(milliseconds{0}))) {
+    wait_for_room();
+    return;
+  }
+  const auto event = stream_.poll();
+  check_notices();
+  if (event.kind == postgres::ReplicationStream::Event::Kind::idle) {
+    builder_.drained();
+    if (!builder_.blocked()) {
+      wait_for_data();
+    }
+    return;
+  }
+  handle(event);
+}
+
+void Session::handle(const postgres::ReplicationStream::Event& event) {
+  using Kind = postgres::ReplicationStream::Event::Kind;
+  heard_ = true;
+  if (event.kind == Kind::data) {
+    // Relations come with position 0; a begin with an earlier one. The server's position only ever grows.
+    advance_received(event.wal_start);
+    positions_.bytes.fetch_add(event.data.size(), std::memory_order_relaxed);
+    builder_.append(event.data);
+    proved_alive_ = true;
+    return;
+  }
+  advance_received(event.wal_end);
+  builder_.keepalive(event.wal_end);
+  if (event.reply_requested) {
+    send_status(false);
+  }
+}
+
+// The socket isn't read meanwhile: the server's send buffer fills, and its walsender waits with it. What
+// keeps the connection alive is that the server hears from us.
+void Session::wait_for_room() {
+  connection_.stop().check();
+  builder_.offer(Deadline::in(kRoomInterval).sooner(status_due_));
+  heard();  // silence counts only while we listen
+  send_status_if_due();
+}
+
+void Session::wait_for_data() {
+  if (heard_) {
+    heard();
+  }
+  auto until = status_due_;
+  if (builder_.holding()) {
+    until = until.sooner(Deadline::in(kHoldInterval));
+  }
+  stream_.wait(-1, until);
+  check_silence();
+  send_status_if_due();
+}
+
+void Session::heard() {
+  heard_ = false;
+  silence_due_ = Deadline::in(options_.silence_limit);
+  ask_due_ = Deadline::in(ask_interval_);
+}
+
+// A server that vanished without a word (power, network) is noticed by its silence. A walsender that is
+// caught up answers at once, with its position; one that decodes a huge transaction only when it comes up for
+// air.
+void Session::check_silence() {
+  if (silence_due_.expired()) {
+    throw base::Error("nothing heard from " + options_.server_name + " for " +
+                      std::to_string(options_.silence_limit.count() / 1000) + " s")
+        .on(options_.server_name)
+        .with_sqlstate("08006")
+        .set_retryable(true)
+        .set_connection_usable(false);
+  }
+  if (ask_due_.expired()) {
+    ask_due_ = Deadline::in(ask_interval_);
+    send_status(true);
+  }
+}
+
+void Session::send_status_if_due() {
+  if (status_due_.expired()) {
+    send_status(false);
+  }
+}
+
+void Session::send_status(bool reply_requested) {
+  const auto durable = positions_.durable.load(std::memory_order_acquire);
+  if (durable > positions_.confirmed.load(std::memory_order_relaxed)) {
+    base::fault_point("stream.before-confirm");
+  }
+  const Lsn received{positions_.received.load(std::memory_order_relaxed)};
+  stream_.send_status(std::max(received, Lsn{durable}), Lsn{durable}, Lsn{durable}, reply_requested);
+  positions_.confirmed.store(durable, std::memory_order_relaxed);
+  status_due_ = Deadline::in(status_interval_);
+}
+
+void Session::advance_received(Lsn lsn) {
+  if (lsn.value > positions_.received.load(std::memory_order_relaxed)) {
+    positions_.received.store(lsn.value, std::memory_order_relaxed);
+  }
+}
+
+// A warning inside the stream can mean that changes are left out: from 18 on an unknown publication is one,
+// before it is an error. Only what is plain information by its SQLSTATE may pass.
+void Session::check_notices() {
+  for (const auto& [code, message] : connection_.take_notices()) {
+    if (code.starts_with("00") || code.starts_with("01")) {
+      base::log::warn(options_.server_name + " says in the stream: " + message + " (" + code + ")");
+      continue;
+    }
+    auto error = gap(options_, "the stream leaves out changes: " + message);
+    error.with_sqlstate(code);
+    throw error;
+  }
+}
+
+void Session::finish() noexcept {
+  try {
+    const postgres::Connection::Uninterrupted guard(connection_);
+    send_status(false);
+  } catch (const std::exception& error) {
+    base::log::debug(std::string("last status of the stream: ") + error.what());
+  }
+  stream_.finish(Deadline::in(kFinishTime));
+}
+
+}  // namespace replication::stream
