@@ -1,0 +1,77 @@
+#include "replication/verify/table_sql.h"
+
+#include <span>
+
+#include "replication/postgres/quote.h"
+
+namespace replication::verify {
+namespace {
+
+constexpr int kKeyTextMax = 120;  // characters of a key, or of a row without one, in a report
+
+std::string row_text(std::span<const std::string> columns) {
+  std::string text = "ROW(";
+  for (const auto& column : columns) {
+    text += (text.back() == '(' ? "t." : ", t.") + postgres::quote_identifier(column);
+  }
+  return text + ")::pg_catalog.text";
+}
+
+std::string hash(const std::string& text) {
+  return "pg_catalog.hashtextextended(" + text + ", 0)";
+}
+
+}  // namespace
+
+std::vector<std::string> compared_columns(const catalog::Table& table) {
+  std::vector<std::string> names;
+  for (const auto& column : table.columns) {
+    if (!column.generated) {
+      names.push_back(column.name);
+    }
+  }
+  return names;
+}
+
+TableSql::TableSql(const catalog::Table& table) : table_(table.qualified()) {
+  row_ = row_text(compared_columns(table));
+  key_ = table.keyless() ? row_ : row_text(table.key);
+  for (const auto& column : table.key) {
+    key_label_ += (key_label_.empty() ? "(" : ", ") + column;
+  }
+  key_label_ = table.keyless() ? "row" : key_label_ + ")";
+}
+
+std::string TableSql::lock() const {
+  return "LOCK TABLE ONLY " + table_ + " IN ACCESS SHARE MODE";
+}
+
+// A sum, since swapped pairs would cancel each other out in an exclusive or; numeric, since it may pass 64
+// bits.
+std::string TableSql::digest() const {
+  return "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(" + hash(row_) +
+         "::pg_catalog.numeric), 0)::pg_catalog.text FROM ONLY " + table_ + " AS t";
+}
+
+std::string TableSql::hashed_rows() const {
+  return "(SELECT " + hash(key_) + " AS h, " + hash(row_) + " AS r, pg_catalog.left(" + key_ + ", " +
+         std::to_string(kKeyTextMax) + ") AS k FROM ONLY " + table_ + " AS t) AS hashed";
+}
+
+std::string TableSql::buckets(Bucket within, std::int64_t mask) const {
+  return "SELECT h & " + std::to_string(mask) +
+         " AS bucket, pg_catalog.count(*), pg_catalog.sum(r::pg_catalog.numeric)::pg_catalog.text FROM " +
+         hashed_rows() + " WHERE h & " + std::to_string(within.mask) + " = " + std::to_string(within.value) +
+         " GROUP BY 1 ORDER BY 1";
+}
+
+std::string TableSql::rows(std::int64_t mask, const std::vector<std::int64_t>& values) const {
+  std::string list;
+  for (const auto value : values) {
+    list += (list.empty() ? "" : ",") + std::to_string(value);
+  }
+  return "SELECT h, r, pg_catalog.count(*), pg_catalog.min(k) FROM " + hashed_rows() + " WHERE h & " +
+         std::to_string(mask) + " = ANY ('{" + list + "}'::pg_catalog.int8[]) GROUP BY h, r ORDER BY h, r";
+}
+
+}  // namespace replication::verify
