@@ -20,7 +20,7 @@ using harness::Cluster;
 
 // One cluster; the two sides are two databases of it.
 Cluster& cluster() {
-  static Cluster instance(harness::ClusterOptions{.name = "sequences"});
+  static Cluster instance(harness::ClusterOptions{.name = "source"});
   return instance;
 }
 
