@@ -73,7 +73,7 @@ class FileLock {
 void run_initdb(const std::string& bin, const TempDir& directory) {
   const auto log = directory.file("initdb.log");
   Process initdb({.argv = {bin + "/initdb", "-D", directory.file("data"), "-U", "postgres", "-A", "trust",
-                           "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"},
+                           "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"},
                   .directory = directory.path().string(),
                   .stdout_path = log,
                   .stderr_path = log,
