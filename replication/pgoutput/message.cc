@@ -251,9 +251,9 @@ Message read_message(ByteReader& reader, std::span<const char> bytes) {
       return read_insert(reader, bytes);
     case 'D':
       return read_delete(reader, bytes);
-    case 'B':
+    case kBeginTag:
       return read_begin(reader);
-    case 'C':
+    case kCommitTag:
       return read_commit(reader);
     case 'R':
       return read_relation(reader);

@@ -16,6 +16,10 @@
 
 namespace replication::pgoutput {
 
+// The first byte of the two messages that frame a transaction, for whoever only has to know where one ends.
+inline constexpr char kBeginTag = 'B';
+inline constexpr char kCommitTag = 'C';
+
 enum class ColumnKind : char {
   null = 'n',
   unchanged_toast = 'u',  // not sent: the stored value did not change

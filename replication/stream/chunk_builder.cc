@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "replication/base/check.h"
+#include "replication/pgoutput/message.h"
 
 namespace replication::stream {
 
@@ -25,7 +26,8 @@ void ChunkBuilder::append(std::span<const char> message) {
   // A position behind earlier messages says nothing that this message's commit won't say.
   building_.idle_until = {};
   if (!message.empty()) {
-    in_transaction_ = message[0] == 'B' || (in_transaction_ && message[0] != 'C');
+    in_transaction_ =
+        message[0] == pgoutput::kBeginTag || (in_transaction_ && message[0] != pgoutput::kCommitTag);
   }
   if (building_.bytes() >= kChunkBytes) {
     finish();
