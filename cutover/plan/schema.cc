@@ -1,0 +1,127 @@
+#include "cutover/plan/schema.h"
+
+#include <chrono>
+#include <limits>
+
+namespace cutover::plan {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+
+Field address(std::string_view key, Address& value, std::string_view meaning) {
+  return map(
+      key,
+      {text("host", value.host, "host or socket directory as the pooler reaches it"),
+       text("port", value.port, "port"), text("dbname", value.dbname, "name of the database on that server")},
+      meaning);
+}
+
+Fields pgbouncer_fields(PgbouncerSpec& spec) {
+  return {
+      connection("admin", spec.admin, "admin console of the pooler, as a user of admin_users"),
+      text("database", spec.database, "the database's name at the pooler"),
+      text("ini", spec.ini, "file with the database's line, edited in place; an %include file is best"),
+      texts("edit-command", spec.edit_command,
+            "instead of ini: a command that edits, with PGCUTOVER_HOST, PGCUTOVER_PORT, PGCUTOVER_DBNAME"),
+      address("source", spec.source,
+              "the source as the pooler reaches it, where that differs from source.url"),
+      address("target", spec.target,
+              "the target as the pooler reaches it, where that differs from target.url"),
+  };
+}
+
+// The hooks of one app. `command` is empty until the key is seen.
+Field command_field(std::optional<CommandSpec>& command) {
+  const auto fields_of = [](CommandSpec& spec) -> Fields {
+    return {texts("hold", spec.hold, "stop new transactions and wait for open ones"),
+            texts("release", spec.release, "let them go on; may be run twice"),
+            texts("move", spec.move, "point the app at the side in PGCUTOVER_SIDE"),
+            texts("undo", spec.undo, "point it back; without it, move is run with the old side"),
+            texts("where", spec.where, "print source or target: where the app points now")};
+  };
+  static CommandSpec shown;
+  auto field = map("command", fields_of(shown), "hooks of your own, run without a shell");
+  field.read = [&command, fields_of](const Source& source, const Item& item) {
+    CommandSpec spec;
+    read_map(source, item, fields_of(spec));
+    command = std::move(spec);
+  };
+  field.write = [&command, fields_of](YAML::Emitter& out, Secrets secrets) {
+    write_map(out, secrets, fields_of(*command));
+  };
+  field.empty = [&command] { return !command; };
+  return field;
+}
+
+Fields app_fields(App& app) {
+  return {
+      text("name", app.name, "name of the app, for messages and hooks"),
+      flag("writes", app.writes, "does it write to the database"),
+      map("traffic",
+          {list("pgbouncer", app.pgbouncers, &pgbouncer_fields, "poolers in front of the database"),
+           command_field(app.command), later("atomic")},
+          "how the app is held and moved; without it the app has to find the new server by itself"),
+      later("writes_to"),
+      later("reads"),
+      later("deploy"),
+      later("health"),
+  };
+}
+
+Field tables_field(Plan& plan) {
+  return map("tables",
+             {texts("include", plan.tables.include, "shell patterns on schema.table; default: every table"),
+              texts("exclude", plan.tables.exclude, "shell patterns on schema.table, stronger than include"),
+              choice("keyless", plan.keyless_full, {{"refuse", false}, {"full", true}},
+                     "tables without a key: refuse, or set REPLICA IDENTITY FULL on them")},
+             "which tables are moved");
+}
+
+Field gates_field(Gates& gates) {
+  return map("gates",
+             {choice("before-switch", gates.manual, {{"manual", true}, {"auto", false}},
+                     "wait for the verb switch, or switch as soon as everything is ready"),
+              duration("max-pause", gates.max_pause, base::milliseconds(100), minutes(10),
+                       "whole budget of the pause; where it would be passed, the switch is undone"),
+              duration("max-lag", gates.max_lag, base::milliseconds(10), hours(1),
+                       "a switch isn't begun while the stream lags more"),
+              choice("verify", gates.verify, {{"none", VerifyGate::none}, {"full", VerifyGate::full}},
+                     "what must have been compared and equal before the switch"),
+              flag("cancel-blockers", gates.cancel_blockers,
+                   "after three polite attempts cancel the sessions that block the fence's locks"),
+              duration("lock-limit", gates.lock_limit, base::milliseconds(100), minutes(10),
+                       "time for all attempts to lock the tables, where no pooler holds the traffic")},
+             "what must be true before the switch, and its limits");
+}
+
+}  // namespace
+
+Fields plan_fields(Plan& plan) {
+  return {
+      text("name", plan.name, "name of the migration, [a-z0-9_], at most 30; default: from the database"),
+      connection("source", plan.source, "the server that has the data: {url: URI, keywords or service=NAME}"),
+      connection("target", plan.target, "the server that shall have it"),
+      text("strategy", plan.strategy, "how it is moved"),
+      tables_field(plan),
+      texts("accept", plan.accepted, "ids of findings that shall not block"),
+      map("copy",
+          {integer("jobs", plan.copy_jobs, 1, 64, "tables copied at the same time"),
+           integer("index-jobs", plan.index_jobs, 1, 64, "indexes built at the same time"),
+           text("pg-bindir", plan.pg_bindir, "directory of pg_dump and pg_restore; default: PATH")},
+          "the first copy"),
+      map("sequences",
+          {integer("headroom", plan.sequence_headroom, std::int64_t{0}, std::numeric_limits<int>::max(),
+                   "increments left free beyond the last value at a switch"),
+           later("window"), later("safety")},
+          "sequences"),
+      list("apps", plan.apps, &app_fields, "who uses the database"),
+      gates_field(plan.gates),
+      later("map"),
+      later("sql"),
+      later("health"),
+      later("deploy"),
+  };
+}
+
+}  // namespace cutover::plan
