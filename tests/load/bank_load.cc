@@ -296,6 +296,13 @@ void BankLoad::wait_acknowledged(std::int64_t more, Deadline deadline) const {
   }
 }
 
+Stall BankLoad::take_worst_stall() {
+  const std::lock_guard lock(state_->mutex);
+  const auto worst = state_->counts.worst();
+  state_->counts.longest_stall.clear();
+  return worst;
+}
+
 const CommitLog& BankLoad::log() const {
   return state_->log;
 }

@@ -54,7 +54,7 @@ struct LoadReport {
   std::int64_t in_doubt = 0;
   std::int64_t failed = 0;        // refused, lost before COMMIT, and connections that could not be opened
   std::vector<Failure> failures;  // the first 100 of them and of those in doubt
-  std::map<int, Stall> longest_stall;  // by client
+  std::map<int, Stall> longest_stall;  // by client, since the last take_worst_stall()
   Stall worst() const;
 };
 
@@ -72,6 +72,8 @@ class BankLoad {
   std::int64_t acknowledged() const;
   // Waits for `more` acknowledged commits from now on. Throws TimeoutError with the last failure.
   void wait_acknowledged(std::int64_t more, replication::base::Deadline deadline) const;
+  // The longest stall since the last call (or the start), of any client.
+  Stall take_worst_stall();
   const CommitLog& log() const;
 
   struct State;

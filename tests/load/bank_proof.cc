@@ -134,20 +134,49 @@ void check_triggers(postgres::Connection& connection, Violations& wrong) {
 
 }  // namespace
 
+bool has_acknowledged(postgres::Connection& connection, const std::map<TransferId, Transfer>& sent) {
+  std::map<int, std::int64_t> last;
+  for (const auto& [id, transfer] : sent) {
+    if (transfer.outcome == Outcome::acknowledged) {
+      last[id.first] = std::max(last[id.first], id.second);
+    }
+  }
+  for (const auto& [client, seq] : last) {
+    const auto found =
+        connection.exec("SELECT 1 FROM shop.bank_transfer WHERE client = " + std::to_string(client) +
+                        " AND seq = " + std::to_string(seq));
+    if (found.rows() == 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 BankProof prove_bank(postgres::Connection& connection, const CommitLog& log, const ShopSize& size) {
   BankProof proof;
   Violations wrong(proof.violations);
+  const auto before = log.transfers();
   postgres::Transaction transaction(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   const auto rows = read_rows(connection, proof);
-  const auto sent = log.transfers();
-  for (const auto& [id, transfer] : sent) {
+  const auto after = log.transfers();
+  for (const auto& [id, transfer] : before) {
     const auto found = rows.find(id);
     compare(id, transfer, found == rows.end() ? Seen{} : found->second, proof, wrong);
   }
   for (const auto& [id, seen] : rows) {
-    if (!sent.contains(id)) {
-      wrong.add(name_of(id) + " was never sent");
+    if (before.contains(id)) {
+      continue;
     }
+    const auto sent = after.find(id);
+    if (sent == after.end()) {
+      wrong.add(name_of(id) + " was never sent");
+      continue;
+    }
+    // Begun while we read: there or not, but the same in both tables.
+    auto transfer = sent->second;
+    transfer.outcome = transfer.outcome == Outcome::failed ? Outcome::failed : Outcome::doubt;
+    BankProof not_counted;
+    compare(id, transfer, seen, not_counted, wrong);
   }
   check_balances(connection, size, proof, wrong);
   check_triggers(connection, wrong);

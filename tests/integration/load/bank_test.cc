@@ -169,6 +169,24 @@ TEST_CASE("a commit that was acknowledged and then lost by the server is found")
   CHECK(mentions(proof, "acknowledged transfer 20 of client 1 is 0 times in bank_transfer and 0 times"));
 }
 
+TEST_CASE("the proof holds while the load goes on, and tells a replica that is behind") {
+  Bank bank(100);
+  for (int round = 0; round < 5; ++round) {
+    const auto proof = bank.proof();
+    INFO(proof.summary());
+    CHECK(proof.holds());
+    bank.clients->wait_acknowledged(20, Deadline::in(kLimit));
+  }
+  bank.stop();
+  auto connection = bank.cluster.connect("shop");
+  CHECK(load::has_acknowledged(connection, bank.clients->log().transfers()));
+  bank.tamper(
+      "DELETE FROM shop.bank_transfer WHERE (client, seq) IN (SELECT client, max(seq) FROM "
+      "shop.bank_transfer "
+      "GROUP BY client)");
+  CHECK_FALSE(load::has_acknowledged(connection, bank.clients->log().transfers()));
+}
+
 TEST_CASE("an empty log proves nothing") {
   Bank bank(1);
   bank.stop();
