@@ -18,48 +18,48 @@ namespace cutover::report {
 namespace base = replication::base;
 
 struct StepRecord {
-  std::string step, outcome, message;       // outcome: "done", "failed", "undone"
-  std::int64_t began_us = 0, ended_us = 0;  // 0 = not known
+  std::string step = {}, outcome = {}, message = {};  // outcome: "done", "failed", "undone"
+  std::int64_t began_us = 0, ended_us = 0;            // 0 = not known
 };
 
 struct FenceRecord {
-  std::string server;  // which side was closed
-  std::string method;  // how
-  std::string marker, marker_lsn;
+  std::string server = {};  // which side was closed
+  std::string method = {};  // how
+  std::string marker = {}, marker_lsn = {};
   std::int64_t at_us = 0;
   std::int64_t sessions_ended = 0;
   std::int64_t changes_after_marker = 0;  // must be 0
 };
 
 struct VerifyRecord {
-  std::string table, verdict, detail;  // verdict: "equal", "different", "not compared"
+  std::string table = {}, verdict = {}, detail = {};  // verdict: "equal", "different", "not compared"
   std::int64_t source_rows = 0, target_rows = 0;
 };
 
 struct SequenceRecord {
-  std::string sequence;
+  std::string sequence = {};
   std::int64_t from = 0, target_value = 0, source_value = 0;
   bool clipped = false;
 };
 
 struct ConflictRecord {
   std::int64_t at_us = 0;
-  std::string direction, table, key, kind, lsn;
+  std::string direction = {}, table = {}, key = {}, kind = {}, lsn = {};
 };
 
 struct Report {
-  std::string name;
-  std::string product_version;
-  std::string who, host;  // who ran it, from where
+  std::string name = {};
+  std::string product_version = {};
+  std::string who = {}, host = {};  // who ran it, from where
   std::int64_t made_us = 0;
-  std::string plan_text;  // redacted
-  state::Status status;   // where it stands now; its findings and switches are shown
-  std::vector<StepRecord> steps;
-  std::vector<FenceRecord> fences;
-  std::vector<VerifyRecord> verify;
+  std::string plan_text = {};  // redacted
+  state::Status status;        // where it stands now; its findings and switches are shown
+  std::vector<StepRecord> steps = {};
+  std::vector<FenceRecord> fences = {};
+  std::vector<VerifyRecord> verify = {};
   std::int64_t verified_us = 0;
-  std::vector<SequenceRecord> sequences;
-  std::vector<ConflictRecord> conflicts;
+  std::vector<SequenceRecord> sequences = {};
+  std::vector<ConflictRecord> conflicts = {};
 };
 
 std::string to_json(const Report& report);

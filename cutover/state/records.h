@@ -14,19 +14,19 @@ struct Event {
   std::int64_t id = 0;  // given by the table
   std::int64_t at_us = 0;
   std::int64_t epoch = 0;
-  std::string step;
-  std::string kind;  // "began", "done", "failed", "undone", "note"
-  std::string message;
-  std::map<std::string, std::string> facts;  // whatever a later step, an undo or the report needs
+  std::string step = {};
+  std::string kind = {};  // "began", "done", "failed", "undone", "note"
+  std::string message = {};
+  std::map<std::string, std::string> facts = {};  // whatever a later step, an undo or the report needs
 };
 std::string to_json(const Event& event);
 Event event_from_json(std::string_view json);
 
 struct CommandRequest {
   std::int64_t id = 0;
-  std::string verb;
-  std::map<std::string, std::string> arguments;
-  std::string asked_by;  // user@host pid
+  std::string verb = {};
+  std::map<std::string, std::string> arguments = {};
+  std::string asked_by = {};  // user@host pid
   std::int64_t at_us = 0;
 };
 std::string to_json(const CommandRequest& request);
@@ -36,8 +36,8 @@ struct CommandReply {
   std::int64_t id = 0;
   bool finished = false;
   int exit_code = 0;
-  std::string message, hint;
-  std::string output;  // for stdout
+  std::string message = {}, hint = {};
+  std::string output = {};  // for stdout
 };
 std::string to_json(const CommandReply& reply);
 CommandReply command_reply_from_json(std::string_view json);

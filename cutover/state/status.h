@@ -19,18 +19,18 @@ namespace cutover::state {
 namespace base = replication::base;
 
 struct StepProgress {
-  std::string step;       // "copy", "indexes", "catch-up"...
+  std::string step = {};  // "copy", "indexes", "catch-up"...
   std::int64_t done = 0;  // units of `unit`
   std::int64_t total = -1;
-  std::string unit;     // "bytes", "tables", "rows"
-  double seconds = 0;   // since the step began
-  std::string current;  // the thing under way, e.g. a table
+  std::string unit = {};     // "bytes", "tables", "rows"
+  double seconds = 0;        // since the step began
+  std::string current = {};  // the thing under way, e.g. a table
 };
 
 struct ServerStatus {
-  std::string address;  // without secrets
-  std::string database;
-  std::string version;  // "15.18"
+  std::string address = {};  // without secrets
+  std::string database = {};
+  std::string version = {};  // "15.18"
   std::int64_t database_bytes = -1;
   bool reachable = false;
   bool takes_writes = false;
@@ -43,9 +43,9 @@ struct CopyStatus {
 };
 
 struct StreamStatus {
-  std::string direction;  // "forward", "reverse"
+  std::string direction = {};  // "forward", "reverse"
   bool connected = false;
-  std::string received_lsn, applied_lsn, confirmed_lsn;
+  std::string received_lsn = {}, applied_lsn = {}, confirmed_lsn = {};
   std::int64_t transactions = 0;
   std::int64_t changes = 0, applied = 0, compacted = 0, filtered = 0, conflicts = 0;
   double changes_per_second = -1;
@@ -54,44 +54,44 @@ struct StreamStatus {
 };
 
 struct SlotStatus {
-  std::string name, server, wal_status;
+  std::string name = {}, server = {}, wal_status = {};
   std::int64_t retained_bytes = -1;
   std::int64_t safe_bytes = -1;  // -1 = no limit
   double runway_seconds = -1;    // until safe_bytes are used up at the observed rate
 };
 
 struct SwitchStatus {
-  std::string direction;  // "switch" or "rollback"
-  std::string outcome;    // "done", "undone"
+  std::string direction = {};  // "switch" or "rollback"
+  std::string outcome = {};    // "done", "undone"
   double pause_ms = -1;
   std::int64_t at_us = 0;
-  std::string fence_lsn;
-  std::string message;
+  std::string fence_lsn = {};
+  std::string message = {};
 };
 
 struct ControllerStatus {
-  std::string host, version;
+  std::string host = {}, version = {};
   std::int64_t pid = 0, epoch = 0;
   bool alive = false;
   std::int64_t since_us = 0;
 };
 
 struct Status {
-  std::string name;
-  std::string state;  // the state machine's word
-  std::string step;
+  std::string name = {};
+  std::string state = {};  // the state machine's word
+  std::string step = {};
   StepProgress progress;
   ServerStatus source, target;
-  std::string primary;       // "source" or "target"
-  std::string writes_go_to;  // "source", "target", "nobody" (a pause), "unknown"
+  std::string primary = {};       // "source" or "target"
+  std::string writes_go_to = {};  // "source", "target", "nobody" (a pause), "unknown"
   CopyStatus copy;
-  std::vector<StreamStatus> streams;
-  std::vector<SlotStatus> slots;
-  std::vector<SwitchStatus> switches;  // oldest first
+  std::vector<StreamStatus> streams = {};
+  std::vector<SlotStatus> slots = {};
+  std::vector<SwitchStatus> switches = {};  // oldest first
   ControllerStatus controller;
-  base::Findings findings;
-  std::string message;     // one line: what happens next, or what is needed
-  std::int64_t at_us = 0;  // when this was true
+  base::Findings findings = {};
+  std::string message = {};  // one line: what happens next, or what is needed
+  std::int64_t at_us = 0;    // when this was true
 };
 
 std::string to_json(const Status& status);

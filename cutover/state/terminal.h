@@ -35,7 +35,7 @@ class Terminal {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;  // shared with the log, which may be writing while we end
 };
 
 }  // namespace cutover::state
