@@ -29,6 +29,10 @@ constexpr std::array kFaultPoints{
     // finish and cancel
     "finish.after-slots", "cancel.after-slots"};
 
+bool listed(std::string_view name) {
+  return std::find(kFaultPoints.begin(), kFaultPoints.end(), name) != kFaultPoints.end();
+}
+
 struct Armed {
   std::string name, action;
   int countdown = 1;
@@ -46,14 +50,23 @@ std::vector<Armed> read_armed() {
     auto item = rest.substr(0, rest.find(','));
     rest.remove_prefix(std::min(item.size() + 1, rest.size()));
     Armed one;
+    const auto whole = std::string(item);
+    bool counted = true;
     if (const auto at = item.find('@'); at != std::string_view::npos) {
       const auto count = item.substr(at + 1);
-      std::from_chars(count.data(), count.data() + count.size(), one.countdown);
+      const auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), one.countdown);
+      counted = error == std::errc{} && end == count.data() + count.size() && one.countdown > 0;
       item = item.substr(0, at);
     }
     const auto colon = item.find(':');
     one.name = item.substr(0, colon);
     one.action = colon == std::string_view::npos ? "kill" : item.substr(colon + 1);
+    // A misspelt name would be a test that injects nothing and passes.
+    if (!counted || !listed(one.name) ||
+        !(one.action == "kill" || one.action == "stop" || one.action == "error")) {
+      throw UsageError("PGCUTOVER_FAULT: no such fault \"" + whole + "\"",
+                       "NAME:kill, NAME:stop or NAME:error, and @N");
+    }
     armed.push_back(one);
   }
   return armed;
@@ -64,10 +77,8 @@ void act(const Armed& armed) {
     kill(getpid(), SIGKILL);
   } else if (armed.action == "stop") {
     kill(getpid(), SIGSTOP);
-  } else if (armed.action == "error") {
-    throw Error("injected failure").at("fault point " + armed.name).set_retryable(true);
   } else {
-    throw UsageError("PGCUTOVER_FAULT: unknown action \"" + armed.action + "\"", "kill, stop or error");
+    throw Error("injected failure").at("fault point " + armed.name).set_retryable(true);
   }
 }
 
@@ -76,8 +87,7 @@ void act(const Armed& armed) {
 void fault_point(std::string_view name) {
   static std::vector<Armed> armed = read_armed();
   static std::mutex mutex;
-  PGCUTOVER_CHECK(std::find(kFaultPoints.begin(), kFaultPoints.end(), name) != kFaultPoints.end(),
-                  "fault point " + std::string(name) + " is not in the list");
+  PGCUTOVER_CHECK(listed(name), "fault point " + std::string(name) + " is not in the list");
   if (armed.empty()) {
     return;
   }

@@ -23,8 +23,10 @@ Stop::~Stop() {
 }
 
 void Stop::request() noexcept {
+  const int error = errno;  // of whom our signal handler interrupted
   requested_.store(true, std::memory_order_release);
   eventfd_write(fd_, 1);
+  errno = error;
 }
 
 void Stop::check() const {
