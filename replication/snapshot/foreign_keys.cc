@@ -8,6 +8,7 @@
 #include "replication/postgres/params.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
+#include "replication/snapshot/place.h"
 #include "replication/snapshot/restore.h"
 #include "replication/snapshot/schema.h"
 
@@ -43,8 +44,7 @@ bool attempt(postgres::Connection& target, const std::string& sql, const Foreign
       base::log::warn("rows on the target violate " + key.table + "." + key.name + ": " + error.message());
       return false;
     }
-    error.at("foreign key " + key.name + " of " + key.table);
-    throw;
+    rethrow_at(error, "foreign key " + key.name + " of " + key.table);
   }
 }
 
@@ -88,8 +88,7 @@ void refresh_matviews(postgres::Connection& target, const std::vector<std::strin
     try {
       target.exec("REFRESH MATERIALIZED VIEW " + matview, Deadline::never());
     } catch (Error& error) {
-      error.at("refreshing " + matview);
-      throw;
+      rethrow_at(error, "refreshing " + matview);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "replication/snapshot/restore.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
+#include "replication/snapshot/place.h"
 #include "replication/snapshot/workers.h"
 
 namespace replication::snapshot {
@@ -53,15 +55,17 @@ std::string remedy(const Error& error) {
   if (names("tablespace")) {
     return "create the tablespace on the target, then run the same command again";
   }
-  if (error.sqlstate() == "42P07" || error.sqlstate() == postgres::sqlstate::kDuplicateObject) {
+  // Duplicate schema, table, function, other object.
+  constexpr std::array kDuplicates{"42P06", "42P07", "42723", "42710"};
+  if (std::find(kDuplicates.begin(), kDuplicates.end(), error.sqlstate()) != kDuplicates.end()) {
     return "the target must not hold objects of that name: drop it, then run the same command again";
   }
   return error.hint();
 }
 
 [[noreturn]] void rethrow(Error& error, const RestoreItem& item) {
-  error.at("restoring: " + headline(item.item.sql)).with_hint(remedy(error));
-  throw error;
+  error.with_hint(remedy(error));
+  rethrow_at(error, "restoring " + headline(item.item.sql));
 }
 
 bool missing_constraint(const Error& error, const RestoreItem& item) {

@@ -13,6 +13,7 @@
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
+#include "replication/snapshot/place.h"
 
 namespace replication::snapshot {
 namespace {
@@ -117,8 +118,7 @@ CopiedTable TableCopier::copy(const catalog::Table& table) {
         budget = Deadline::in(kRetryBudget);
       }
       if (!error.retryable() || budget->expired()) {
-        error.at("copying " + table.display() + (error.where().empty() ? "" : ": " + error.where()));
-        throw;
+        rethrow_at(error, "copying " + table.display());
       }
       base::log::warn("copying " + table.display() + " is tried again: " + error.describe());
     }
