@@ -1,0 +1,414 @@
+#include "cutover/steps/controller.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "cutover/check/check.h"
+#include "cutover/report/report.h"
+#include "cutover/steps/compare_live.h"
+#include "cutover/steps/fence.h"
+#include "cutover/steps/finish.h"
+#include "cutover/steps/takeover.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/catalog/server.h"
+#include "replication/stream/marker.h"
+#include "replication/stream/slot.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::milliseconds;
+namespace stream = replication::stream;
+
+constexpr milliseconds kTend{1'000};
+constexpr milliseconds kAdvance{5'000};
+constexpr milliseconds kIdle{200};
+constexpr milliseconds kSeen{3'000};
+
+Outcome outcome(base::ExitCode code, std::string message, std::string output = {}) {
+  Outcome result;
+  result.finished = true;
+  result.exit_code = static_cast<int>(code);
+  result.message = std::move(message);
+  result.output = std::move(output);
+  return result;
+}
+
+}  // namespace
+
+base::Findings check_both(const plan::Plan& plan, Servers& servers) {
+  check::CheckInput input{.source = servers.source(), .target = servers.target()};
+  input.filter = plan.tables;
+  input.keyless_full = plan.keyless_full;
+  input.jobs = plan.copy_jobs;
+  input.pg_bindir = plan.pg_bindir;
+  input.accepted = plan.accepted;
+  return check::run_checks(input);
+}
+
+Controller::Controller(const plan::Plan& plan, const ControllerOptions& options, const base::Stop& stop)
+    : plan_(plan),
+      options_(options),
+      stop_(stop),
+      servers_(plan, options.connect_timeout, stop),
+      terminal_(options.interactive),
+      publisher_(servers_, terminal_),
+      context_{plan, servers_, {}, {}},
+      preparation_(context_, publisher_) {}
+
+Controller::~Controller() = default;
+
+void Controller::check_identity(const RunRecord& run) {
+  const auto source = catalog::server_facts(servers_.source());
+  const auto target = catalog::server_facts(servers_.target());
+  const auto compare = [](std::string_view what, const std::string& recorded, const std::string& found) {
+    if (recorded != found) {
+      throw base::StateError(
+          "this migration was begun with " + std::string(what) + " " + recorded + ", not " + found,
+          "give the servers it was begun with, or `pgcutover cancel` it with those");
+    }
+  };
+  compare("the name", run.name, plan_.name);
+  compare("the source cluster", run.source_system, source.system_identifier);
+  compare("the target cluster", run.target_system, target.system_identifier);
+  compare("the source database", run.source_database, source.database);
+  compare("the target database", run.target_database, target.database);
+}
+
+// Nothing exists yet: check first, so that a refusal has changed nothing.
+void Controller::begin_migration() {
+  const auto findings = check_both(plan_, servers_);
+  publisher_.update([&](state::Status& status) { status.findings = findings; });
+  if (check::blocks(findings)) {
+    throw base::Error("not begun:\n" + state::findings_text(findings),
+                      "mend what blocks, or accept it by name")
+        .with_exit(base::ExitCode::findings);
+  }
+  const auto source = catalog::server_facts(servers_.source());
+  const auto target = catalog::server_facts(servers_.target());
+  create_schema(servers_.source());
+  create_schema(servers_.target());
+  context_.token = take_over(servers_);
+  context_.run = {random_hex(8),   plan_.name,     source.system_identifier, target.system_identifier,
+                  source.database, target.database};
+  // The target's record is the one that makes a migration begun: it is written last.
+  write_run(servers_.source(), context_.run, context_.token);
+  write_run(servers_.target(), context_.run, context_.token);
+}
+
+bool Controller::attach(bool may_begin) {
+  auto& target = servers_.target();
+  servers_.source();
+  const auto run = read_run(target);
+  if (!run && !may_begin) {
+    return false;
+  }
+  if (!try_controller_lock(target)) {
+    const auto holder = controller_lock_holder(target);
+    if (!options_.takeover) {
+      throw base::StateError(
+          "another controller is at work: " + (holder ? holder->holder : std::string("unknown")),
+          "see `pgcutover status`; if it is frozen or lost, call again with --takeover");
+    }
+    end_sessions(target, servers_.tag(), "", base::Deadline::in(milliseconds(15'000)));
+    if (!try_controller_lock(target)) {
+      throw base::StateError("another controller took the lock first", "see `pgcutover status`");
+    }
+  }
+  if (run) {
+    check_identity(*run);
+    create_schema(servers_.source());  // tables that a newer version of this program adds
+    create_schema(target);
+    context_.run = *run;
+    context_.token = take_over(servers_);
+    publisher_.set_token(context_.token);
+    settle(context_);
+  } else {
+    begin_migration();
+    publisher_.set_token(context_.token);
+  }
+  publisher_.update([&](state::Status& status) {
+    status.name = plan_.name;
+    status.controller.host = this_process();
+    status.controller.epoch = context_.token.epoch();
+    status.controller.since_us = now_us();
+  });
+  return true;
+}
+
+void Controller::open_link() {
+  auto& target = servers_.target();
+  for (const char* ending : {"finish", "cancel"}) {
+    const auto events = read_events(target);
+    if (std::any_of(events.begin(), events.end(), [&](const auto& event) { return event.step == ending; })) {
+      throw base::StateError(std::string(ending) + " was begun and cut off",
+                             std::string("call `pgcutover ") + ending + " --yes` again to complete it");
+    }
+  }
+  const auto primary = primary_side(servers_.source(), target);
+  const bool prepared = step_done(target, "way-back");
+  if (prepared && primary) {
+    link_ = preparation_.start_link(*primary);
+    return;
+  }
+  link_ = preparation_.run(options_.until);
+}
+
+Outcome Controller::run() {
+  attach(true);
+  open_link();
+  if (!options_.until.empty() && !step_done(servers_.target(), "way-back")) {
+    return outcome(base::ExitCode::done, "stopped after step " + options_.until + ", as asked");
+  }
+  base::log::info("ready: streaming; `pgcutover switch` when you are");
+  serve();
+  if (ended_) {
+    return outcome(base::ExitCode::done, "");
+  }
+  const auto primary = primary_side(servers_.source(), servers_.target());
+  return outcome(base::ExitCode::done, std::string(primary ? to_string(*primary) : "nobody") +
+                                           " takes writes; stopped: call `pgcutover run` again to go on");
+}
+
+void Controller::serve() {
+  listen_for_commands(servers_.target());
+  int session = servers_.target().backend_pid();
+  bool switch_by_itself =
+      !plan_.gates.manual && link_->from() == Side::source && read_fence(servers_.target()).switches == 0;
+  while (!ended_ && !stop_.requested()) {
+    link_->check();
+    auto& target = servers_.target();
+    if (target.backend_pid() != session) {
+      // The session with the lock was lost: somebody else may have it now.
+      if (!try_controller_lock(target)) {
+        throw base::StateError("another controller took over while the target could not be reached");
+      }
+      listen_for_commands(target);
+      session = target.backend_pid();
+    }
+    if (auto request = take_command(target, context_.token)) {
+      auto reply = execute(*request);
+      reply.id = request->id;
+      if (!ended_) {
+        answer_command(servers_.target(), reply);
+      }
+    }
+    if (switch_by_itself) {
+      switch_by_itself = false;
+      const auto result = do_hand_over(Side::source);
+      base::log::info(result.message);
+    }
+    if (!ended_) {
+      tend();
+      target.wait_notification(base::Deadline::in(kIdle));
+    }
+  }
+  if (link_) {
+    link_->stop();
+  }
+}
+
+void Controller::tend() {
+  const auto now = base::Clock::now();
+  if (now - tended_ < kTend) {
+    return;
+  }
+  tended_ = now;
+  stream::write_heartbeat(servers_.at(link_->from()));
+  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
+  if (now - advanced_ >= kAdvance) {
+    advanced_ = now;
+    // The slot of the other direction: only our own apply writes there, so nothing before now will ever be
+    // wanted.
+    auto& idle = servers_.at(other(link_->from()));
+    stream::advance_slot(idle, slot_name(plan_.name, other(link_->from())), catalog::insert_lsn(idle));
+  }
+}
+
+void Controller::refresh_status(state::Status& status) {
+  const Side from = link_->from();
+  const auto stats = link_->applier().stats();
+  auto& near = servers_.at(from);
+  const auto behind = catalog::insert_lsn(near).bytes_since(stats.applied_lsn);
+  state::StreamStatus line;
+  line.direction = direction_from(from);
+  line.connected = link_->receiver().connected();
+  line.received_lsn = link_->receiver().received_lsn().to_string();
+  line.applied_lsn = stats.applied_lsn.to_string();
+  line.confirmed_lsn = link_->receiver().confirmed_lsn().to_string();
+  line.transactions = stats.transactions;
+  line.changes = stats.changes;
+  line.applied = stats.applied;
+  line.compacted = stats.compacted;
+  line.filtered = stats.filtered;
+  line.conflicts = stats.conflicts;
+  line.changes_per_second = static_cast<double>(stats.changes - changes_seen_);
+  line.lag_seconds = stats.heartbeat_lag_seconds;
+  line.lag_bytes = static_cast<std::int64_t>(behind);
+  changes_seen_ = stats.changes;
+  status.streams = {line};
+  status.primary = to_string(from);
+  status.writes_go_to = to_string(from);
+  status.state = from == Side::source ? "ready" : "switched";
+  status.step = from == Side::source ? "gate" : "reverse";
+  status.progress = {};
+  status.message = from == Side::source
+                       ? "streaming; `pgcutover switch` when you are ready"
+                       : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
+  status.slots.clear();
+  for (const Side side : {Side::source, Side::target}) {
+    if (const auto slot = stream::slot_state(servers_.at(side), slot_name(plan_.name, side))) {
+      state::SlotStatus entry;
+      entry.name = slot->name;
+      entry.server = to_string(side);
+      entry.wal_status = slot->wal_status;
+      entry.retained_bytes = static_cast<std::int64_t>(slot->retained_bytes);
+      entry.safe_bytes = slot->safe_wal_size.value_or(-1);
+      status.slots.push_back(std::move(entry));
+    }
+  }
+  status.switches.clear();
+  for (const auto& [key, json] : read_facts(servers_.target(), "handover.")) {
+    status.switches.push_back(state::from_json(json).switches.at(0));
+  }
+}
+
+Outcome Controller::execute(const state::CommandRequest& request) {
+  base::log::info("command " + request.verb + " from " + request.asked_by);
+  try {
+    if (request.verb == "switch") {
+      return do_hand_over(Side::source);
+    }
+    if (request.verb == "rollback") {
+      return do_hand_over(Side::target);
+    }
+    if (request.verb == "verify") {
+      return do_verify(request.arguments.contains("json"));
+    }
+    if (request.verb == "report") {
+      const auto format = request.arguments.find("format");
+      return do_report(format == request.arguments.end() ? "html" : format->second);
+    }
+    if (request.verb == "finish" || request.verb == "cancel") {
+      if (link_) {
+        link_->stop();
+      }
+      put_event(servers_.target(), context_.token, request.verb, "began", request.asked_by);
+      // Told before the last trace of the migration goes: afterwards there is no table to answer in.
+      Outcome told;
+      const auto tell = [&](const std::string& text) {
+        told = outcome(base::ExitCode::done, "", text);
+        told.id = request.id;
+        if (request.id != 0) {
+          answer_command(servers_.target(), told);
+          wait_until_seen(servers_.target(), request.id, base::Deadline::in(kSeen));
+        }
+      };
+      request.verb == "finish" ? finish(context_, tell) : cancel(context_, tell);
+      ended_ = true;
+      return told;
+    }
+    return outcome(base::ExitCode::usage, "the controller doesn't know the command " + request.verb);
+  } catch (const base::NeedsOperator&) {
+    throw;  // nothing that a command may go on after
+  } catch (const base::Error& error) {
+    auto failed = outcome(error.exit_code(), error.describe());
+    return failed;
+  }
+}
+
+// The plan's gate: a comparison of both sides that was equal, made since the copy.
+void Controller::require_verified() {
+  if (plan_.gates.verify == plan::VerifyGate::none) {
+    return;
+  }
+  if (read_fact(servers_.target(), "verify.equal") != "yes") {
+    throw base::StateError("not begun: no comparison of both sides was equal yet",
+                           "`pgcutover verify` first, or gates: {verify: none} in the plan");
+  }
+}
+
+Outcome Controller::do_hand_over(Side from) {
+  if (from == Side::source) {
+    require_verified();
+  }
+  if (!link_ || link_->from() != from) {
+    throw base::StateError(std::string(to_string(other(from))) + " takes writes already: nothing to do",
+                           "`pgcutover status` says where the migration stands");
+  }
+  publisher_.update([&](state::Status& status) {
+    status.state = from == Side::source ? "switching" : "rolling-back";
+    status.writes_go_to = "nobody";
+  });
+  const auto result = hand_over(context_, from, *link_);
+  if (result.done) {
+    link_->stop();
+    link_.reset();
+    link_ = preparation_.start_link(other(from));
+    changes_seen_ = 0;
+    base::fault_point("switch.after-reverse");
+  }
+  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
+  auto reply = outcome(result.exit_code, result.message, "");
+  reply.hint = result.hint;
+  if (result.done) {
+    reply.output = result.message + "\n";
+    reply.message.clear();
+  } else {
+    reply.output = std::string(to_string(from)) + " takes writes; undone after " +
+                   std::to_string(static_cast<std::int64_t>(result.pause_ms)) + " ms\n";
+  }
+  return reply;
+}
+
+Outcome Controller::do_verify(bool as_json) {
+  if (!link_) {
+    throw base::StateError("there is no stream to verify", "`pgcutover run` first");
+  }
+  const auto comparison = compare_live(context_, *link_, [this](std::int64_t done, std::int64_t total) {
+    publisher_.update([&](state::Status& status) {
+      status.progress = {
+          .step = "verify", .done = done, .total = total, .unit = "tables", .seconds = 0, .current = ""};
+    });
+  });
+  const bool equal = comparison.equal();
+  put_fact(servers_.target(), context_.token, "verify.equal", equal ? "yes" : "no");
+  put_fact(servers_.target(), context_.token, "verify.last", comparison_json(comparison));
+  put_event(servers_.target(), context_.token, "verify", equal ? "done" : "failed",
+            std::to_string(comparison.tables.size()) + " tables compared");
+  return outcome(equal ? base::ExitCode::done : base::ExitCode::data_differs,
+                 equal ? "" : "the two sides differ",
+                 as_json ? comparison_json(comparison) : comparison_text(comparison));
+}
+
+Outcome Controller::do_report(const std::string& format) {
+  const auto report = make_report(context_, publisher_.snapshot());
+  return outcome(base::ExitCode::done, "",
+                 format == "json" ? report::to_json(report) : report::to_html(report));
+}
+
+Outcome Controller::once(const state::CommandRequest& request) {
+  if (!attach(false)) {
+    throw base::StateError("there is no migration \"" + plan_.name + "\" on this target",
+                           "`pgcutover check`, then `pgcutover run`");
+  }
+  const bool needs_stream =
+      request.verb == "switch" || request.verb == "rollback" || request.verb == "verify";
+  if (needs_stream) {
+    if (!step_done(servers_.target(), "way-back")) {
+      throw base::StateError("the migration is not ready for " + request.verb, "`pgcutover run` first");
+    }
+    open_link();
+  }
+  auto reply = execute(request);
+  if (link_) {
+    link_->stop();
+  }
+  if (needs_stream) {
+    reply.hint = "no `pgcutover run` is alive: start it, so that the two sides stay in sync";
+  }
+  return reply;
+}
+
+}  // namespace cutover::steps

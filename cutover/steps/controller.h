@@ -1,0 +1,70 @@
+// The controller: the one process at a time that moves a migration forward. `run` is it for as long as it
+// lives; another verb becomes it for the time of its work where no `run` does, and sends a command where one
+// does.
+//
+// Threads: everything here runs in the caller's thread; the stream has threads of its own (link.h).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cutover/steps/handover.h"
+#include "cutover/steps/link.h"
+#include "cutover/steps/prepare.h"
+#include "cutover/steps/publisher.h"
+
+namespace cutover::steps {
+
+struct ControllerOptions {
+  base::milliseconds connect_timeout{10'000};
+  bool takeover = false;     // end another controller's sessions and take its place
+  std::string until;         // step after which `run` ends; empty = stay
+  bool interactive = false;  // draw a live line
+};
+
+// What a command came to: for the exit code and the two streams of whoever asked.
+using Outcome = state::CommandReply;
+
+// `check` of both servers under this plan.
+base::Findings check_both(const plan::Plan& plan, Servers& servers);
+
+class Controller {
+ public:
+  Controller(const plan::Plan& plan, const ControllerOptions& options, const base::Stop& stop);
+  ~Controller();
+
+  // `run`: prepare (or resume), then stay, stream and obey until finish, cancel or a stop request.
+  Outcome run();
+  // One verb without a `run`: become the controller, do it, leave.
+  Outcome once(const state::CommandRequest& request);
+
+ private:
+  bool attach(
+      bool may_begin);  // lock, take over, settle; false where there is no migration and none may begin
+  void begin_migration();
+  void check_identity(const RunRecord& run);
+  void open_link();
+  void serve();
+  void tend();  // heartbeat, status, the idle slot
+  void refresh_status(state::Status& status);
+  Outcome execute(const state::CommandRequest& request);
+  Outcome do_hand_over(Side from);
+  Outcome do_verify(bool as_json);
+  Outcome do_report(const std::string& format);
+  void require_verified();
+
+  const plan::Plan& plan_;
+  const ControllerOptions options_;
+  const base::Stop& stop_;
+  Servers servers_;
+  state::Terminal terminal_;
+  Publisher publisher_;
+  Context context_;
+  Preparation preparation_;
+  std::unique_ptr<Link> link_;
+  bool ended_ = false;  // finish or cancel was done
+  base::Clock::time_point tended_{}, advanced_{};
+  std::int64_t changes_seen_ = 0;
+};
+
+}  // namespace cutover::steps

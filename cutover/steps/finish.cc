@@ -1,0 +1,176 @@
+#include "cutover/steps/finish.h"
+
+#include "cutover/steps/fence.h"
+#include "cutover/steps/prepare.h"
+#include "cutover/steps/publisher.h"
+#include "replication/base/error.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/postgres/quote.h"
+#include "replication/stream/publication.h"
+#include "replication/stream/slot.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::fault_point;
+using base::milliseconds;
+namespace stream = replication::stream;
+
+constexpr milliseconds kDrop{30'000};
+
+void drop_stream_objects(Context& context) {
+  for (const Side side : {Side::source, Side::target}) {
+    auto& connection = context.servers.at(side);
+    postgres::Transaction transaction(connection);
+    context.token.assert_current(connection);
+    transaction.rollback();
+    stream::drop_slot(connection, slot_name(context.plan.name, side), base::Deadline::in(kDrop));
+    stream::drop_publication(connection, publication_name(context.plan.name, side));
+  }
+}
+
+void drop_schema(postgres::Connection& connection, const postgres::FencingToken& token) {
+  if (!schema_exists(connection)) {
+    return;  // a call that was cut off came this far
+  }
+  postgres::Transaction transaction(connection);
+  token.assert_current(connection);
+  connection.exec("DROP SCHEMA pgcutover CASCADE");
+  transaction.commit_or_throw();
+}
+
+std::string reopen_text(postgres::Connection& closed) {
+  std::string text;
+  if (const auto grants = read_fence(closed).connect_grants) {
+    for (const auto& statement : grant_statements(closed.database(), *grants)) {
+      text += "  " + statement + ";\n";
+    }
+  }
+  return text;
+}
+
+// Everything in the database that isn't the system's, an extension's or ours, by asking what depends on each
+// schema. The target was found empty when the migration began, so all of it was put there by us.
+void empty_database(postgres::Connection& connection) {
+  constexpr std::string_view kObjects =
+      "SELECT o.type, o.identity FROM pg_namespace n "
+      "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = "
+      "'n', "
+      "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
+      "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
+      "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
+      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype IN ('e', 'i', 'a')) "
+      "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT 1";
+  for (auto rows = connection.exec(kObjects); rows.rows() > 0; rows = connection.exec(kObjects)) {
+    std::string type = rows.text(0, 0);
+    type = type == "statistics object" ? "statistics" : type;
+    connection.exec("DROP " + type + " IF EXISTS " + rows.text(0, 1) + " CASCADE");
+  }
+  const auto schemas = connection.exec(
+      "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
+      "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
+      "'pg_namespace'::regclass "
+      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
+      "'pg_namespace'::regclass "
+      "AND e.objid = n.oid AND e.deptype = 'e')");
+  for (int row = 0; row < schemas.rows(); ++row) {
+    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
+  }
+  connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
+}
+
+std::vector<report::ConflictRecord> read_conflicts(postgres::Connection& connection) {
+  const auto rows = connection.exec(
+      "SELECT (extract(epoch FROM at) * 1000000)::bigint, direction, schema_name || '.' || table_name, key, "
+      "kind, "
+      "lsn::text FROM pgcutover.conflict ORDER BY at LIMIT 1000");
+  std::vector<report::ConflictRecord> conflicts;
+  for (int row = 0; row < rows.rows(); ++row) {
+    conflicts.push_back({rows.integer(row, 0), rows.text_or(row, 1, ""), rows.text_or(row, 2, ""),
+                         rows.text_or(row, 3, ""), rows.text_or(row, 4, ""), rows.text_or(row, 5, "")});
+  }
+  return conflicts;
+}
+
+}  // namespace
+
+void finish(Context& context, const Tell& tell) {
+  const auto primary = primary_side(context.servers.source(), context.servers.target());
+  if (!primary) {
+    throw base::StateError("a hand-over is not settled yet", "call `pgcutover run` first");
+  }
+  const Side closed = other(*primary);
+  const std::string reopen = reopen_text(context.servers.at(closed));
+  drop_stream_objects(context);
+  fault_point("finish.after-slots");
+  for (const Side side : {Side::source, Side::target}) {
+    restore_identities(context, side);
+  }
+  // The source's schema first: as long as the target's is there, a repeated call knows what is left to do.
+  drop_schema(context.servers.source(), context.token);
+  tell("finished: " + std::string(to_string(*primary)) + " takes writes; the " +
+       std::string(to_string(closed)) + " stays closed" +
+       (reopen.empty() ? std::string("\n") : ". To open it for other uses:\n" + reopen));
+  drop_schema(context.servers.target(), context.token);
+}
+
+void cancel(Context& context, const Tell& tell) {
+  const auto source = read_fence(context.servers.source());
+  const auto target = read_fence(context.servers.target());
+  if (source.state != FenceState::open || source.switches != 0 || target.switches != 0) {
+    throw base::StateError("authority has moved between the servers: this can't be cancelled any more",
+                           "`pgcutover rollback`, then `pgcutover finish`");
+  }
+  drop_stream_objects(context);
+  fault_point("cancel.after-slots");
+  restore_identities(context, Side::source);
+  auto& connection = context.servers.target();
+  if (step_done(connection, "close-target")) {
+    empty_database(connection);
+  }
+  if (target.state == FenceState::closed) {
+    open_side(connection, context.token, 0);
+  }
+  drop_schema(context.servers.source(), context.token);
+  tell("cancelled: source takes writes as before; the target is empty again\n");
+  drop_schema(connection, context.token);
+}
+
+report::Report make_report(Context& context, const state::Status& status) {
+  report::Report report;
+  auto& target = context.servers.target();
+  report.name = context.plan.name;
+  report.who = context.servers.source().user();
+  report.host = this_process();
+  report.made_us = now_us();
+  report.plan_text = plan::redacted_text(context.plan);
+  report.status = status;
+  for (const Side side : {Side::target, Side::source}) {
+    auto& connection = context.servers.at(side);
+    for (const auto& event : read_events(connection)) {
+      if (event.kind == "began") {
+        report.steps.push_back({event.step, "began", event.message, event.at_us, 0});
+        continue;
+      }
+      report.steps.push_back({event.step, event.kind, event.message, 0, event.at_us});
+    }
+    for (const auto& conflict : read_conflicts(connection)) {
+      report.conflicts.push_back(conflict);
+    }
+    const auto fence = read_fence(connection);
+    if (fence.marker_lsn) {
+      report.fences.push_back({std::string(to_string(side)),
+                               "table locks, marker, CONNECT taken away, sessions ended", "",
+                               fence.marker_lsn->to_string(), 0, 0, 0});
+    }
+  }
+  if (const auto verified = read_fact(target, "verify.last")) {
+    const auto last = report::from_json(*verified);
+    report.verify = last.verify;
+    report.verified_us = last.made_us;
+  }
+  return report;
+}
+
+}  // namespace cutover::steps

@@ -1,0 +1,27 @@
+// The end of a migration: `finish` after the soak, `cancel` before any switch. Both destructive, both
+// idempotent.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cutover/report/report.h"
+#include "cutover/steps/handover.h"
+
+namespace cutover::steps {
+
+using Tell = std::function<void(const std::string& text)>;
+
+// Drops slots, publications and the tool's schema on both sides, puts replica identities back. The side that
+// doesn't take writes stays closed. `tell` is called, before the target's record goes, with what a person
+// should know: which side takes writes, how to reopen the other.
+void finish(Context& context, const Tell& tell);
+
+// Drops the same on both sides and empties the target, which was empty when the migration began; gives
+// CONNECT back. Throws StateError once authority has moved.
+void cancel(Context& context, const Tell& tell);
+
+// Everything that is known, for the evidence report.
+report::Report make_report(Context& context, const state::Status& status);
+
+}  // namespace cutover::steps

@@ -1,0 +1,359 @@
+#include "cutover/steps/handover.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "cutover/state/status.h"
+#include "cutover/steps/fence.h"
+#include "cutover/steps/guardian.h"
+#include "cutover/steps/settle.h"
+#include "cutover/traffic/traffic.h"
+#include "replication/base/check.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/catalog/server.h"
+#include "replication/snapshot/schema.h"
+#include "replication/stream/slot.h"
+#include "sequences/sequences.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::fault_point;
+using base::milliseconds;
+
+double elapsed_ms(base::Clock::time_point since) {
+  return std::chrono::duration<double, std::milli>(base::Clock::now() - since).count();
+}
+
+std::string verb_of(Side from) {
+  return from == Side::source ? "switch" : "rollback";
+}
+
+class Handover {
+ public:
+  Handover(Context& context, Side from, Link& link)
+      : context_(context),
+        from_(from),
+        to_(other(from)),
+        link_(link),
+        attempt_(random_hex(8)),
+        traffic_(context.plan, traffic_guard(context), context.servers.stop()),
+        deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
+
+  HandoverResult run();
+
+ private:
+  postgres::Connection& from() { return context_.servers.at(from_); }
+  postgres::Connection& to() { return context_.servers.at(to_); }
+
+  void hold();
+  void lock();
+  void drain();
+  void fence();
+  void set_sequences();
+  void prove();
+  bool pass();
+  void undo(const std::string& why);
+  void record(const HandoverResult& result);
+
+  Context& context_;
+  const Side from_, to_;
+  Link& link_;
+  const std::string attempt_;
+  traffic::TrafficSet traffic_;
+  base::Deadline deadline_;
+  base::Clock::time_point held_at_;
+  std::optional<postgres::Connection> locks_;
+  catalog::Catalog catalog_;
+  std::int64_t changes_at_marker_ = 0;
+  base::Lsn opposite_start_;
+  HandoverResult result_;
+};
+
+void Handover::hold() {
+  held_at_ = base::Clock::now();
+  deadline_ = base::Deadline::in(context_.plan.gates.max_pause);
+  traffic_.hold_all(deadline_);
+}
+
+// In a session of its own that dies with us: nobody has to remember to unlock.
+void Handover::lock() {
+  const auto& gates = context_.plan.gates;
+  const auto idle_limit = std::to_string((gates.max_pause + milliseconds(60'000)).count());
+  locks_.emplace(context_.servers.open(from_, "fence", postgres::SessionKind::sql,
+                                       {{"idle_in_transaction_session_timeout", idle_limit}}));
+  if (locks_->server_version() >= 140000) {
+    locks_->exec("SET client_connection_check_interval = 1000");
+  }
+  LockOptions options;
+  options.cancel_blockers = gates.cancel_blockers;
+  lock_tables(*locks_, from(), catalog_.published(from().server_major()), options,
+              base::Deadline::in(gates.lock_limit).sooner(deadline_));
+}
+
+// With writers locked out the catalog can't gain a table that nobody looked at, and the marker's commit comes
+// after every commit on the published tables.
+void Handover::drain() {
+  const auto now = catalog::load(from(), context_.plan.tables);
+  if (now.fingerprint != catalog_.fingerprint) {
+    throw base::Error(
+        "the schema of the " + std::string(to_string(from_)) + " changed while the switch began",
+        "let schema changes end first, then try again")
+        .on(to_string(from_));
+  }
+  result_.fence_lsn = pass_marker(from(), link_, "fence " + attempt_, deadline_);
+  changes_at_marker_ = link_.applier().stats().changes;
+}
+
+void Handover::fence() {
+  result_.sessions_ended = close_connections(from(), context_.token, attempt_, result_.fence_lsn, deadline_);
+  if (catalog_.large_objects > 0 && replication::snapshot::large_object_digest(from()) !=
+                                        replication::snapshot::large_object_digest(to())) {
+    replication::snapshot::refresh_large_objects(from(),
+                                                 to());  // not in the stream; nobody can write them now
+  }
+}
+
+void Handover::set_sequences() {
+  const auto plan = sequences::plan_bumps(sequences::inventory(from()), sequences::inventory(to()),
+                                          context_.plan.sequence_headroom);
+  for (const auto& finding : plan.findings) {
+    if (finding.severity == base::Severity::blocks && !context_.plan.accepts(finding.id)) {
+      throw base::Error(finding.message, finding.remedy).on(finding.server).at(finding.object);
+    }
+  }
+  sequences::apply_bumps(to(), plan.bumps, sequences::Side::opens, context_.token);
+}
+
+// Nothing may have come between the two markers; and what was applied must survive a crash of the side that
+// opens before the other one gives up its authority.
+void Handover::prove() {
+  pass_marker(from(), link_, "proof " + attempt_, deadline_);
+  const auto stats = link_.applier().stats();
+  if (stats.changes != changes_at_marker_) {
+    throw base::Error(
+        std::to_string(stats.changes - changes_at_marker_) +
+            " row change(s) came through the fence after the marker",
+        "a session that CONNECT can't keep out writes: look for superuser sessions and scheduled jobs")
+        .on(to_string(from_));
+  }
+  to().exec("SET synchronous_commit = on");
+  put_event(to(), context_.token, verb_of(from_), "began", "drained at " + result_.fence_lsn.to_string());
+  opposite_start_ = catalog::insert_lsn(to());
+}
+
+bool Handover::pass() {
+  const auto outcome = pass_authority(from(), context_.token, attempt_, from_, opposite_start_);
+  if (outcome == postgres::CommitOutcome::committed) {
+    return true;
+  }
+  base::log::warn("the answer to the deciding COMMIT was lost: asking the server");
+  return !undo_attempt(from(), context_.token);  // waits for the old session's transaction, if it still runs
+}
+
+// Reverse order, each part whether or not it was reached, nothing skipped because another part failed. What
+// can't be undone here stays recorded in the fence's row, and the guardian and the next controller try again.
+void Handover::undo(const std::string& why) {
+  base::log::warn(verb_of(from_) + " is being undone: " + why);
+  std::string trouble;
+  const auto attempt = [&](const auto& part) {
+    try {
+      part();
+    } catch (const std::exception& error) {
+      trouble += (trouble.empty() ? "" : "; ") + std::string(error.what());
+    }
+  };
+  locks_.reset();
+  Servers servers(context_.plan, milliseconds(5'000), base::Stop::never());
+  attempt([&] {
+    if (!undo_attempt(servers.at(from_), context_.token)) {
+      throw base::NeedsOperator("authority was passed already: `pgcutover run` will finish the " +
+                                verb_of(from_));
+    }
+  });
+  traffic::TrafficSet release(context_.plan, {}, base::Stop::never());
+  attempt([&] { release.release_all(base::Deadline::in(milliseconds(15'000))); });
+  if (trouble.empty()) {
+    attempt([&] { clear_attempt(servers.at(from_), context_.token); });
+  }
+  if (!trouble.empty()) {
+    throw base::NeedsOperator(
+        "the " + verb_of(from_) + " failed (" + why + ") and could not be undone: " + trouble,
+        "make the servers and poolers reachable and call `pgcutover run`: it settles this first; "
+        "or `pgcutover unfence` with the source alone");
+  }
+}
+
+void Handover::record(const HandoverResult& result) {
+  state::Status holder;  // the one JSON shape everybody reads
+  state::SwitchStatus entry;
+  entry.direction = verb_of(from_);
+  entry.outcome = result.done ? "done" : "undone";
+  entry.pause_ms = std::round(result.pause_ms * 10) / 10;
+  entry.at_us = std::chrono::duration_cast<std::chrono::microseconds>(
+                    std::chrono::system_clock::now().time_since_epoch())
+                    .count();
+  entry.fence_lsn = result.fence_lsn.to_string();
+  entry.message = result.message;
+  holder.switches.push_back(entry);
+  auto& target = context_.servers.target();
+  put_fact(target, context_.token, "handover." + std::to_string(entry.at_us), state::to_json(holder));
+  put_event(target, context_.token, entry.direction, entry.outcome, entry.message);
+}
+
+HandoverResult Handover::run() {
+  catalog_ = catalog::load(from(), context_.plan.tables);
+  to();  // both control sessions stand before anything is held
+  Guardian guardian(context_, from_);
+  bool passed = false;
+  try {
+    fault_point("switch.before-hold");
+    begin_attempt(from(), context_.token, attempt_);
+    hold();
+    fault_point("switch.after-hold");
+    lock();
+    fault_point("switch.after-lock");
+    drain();
+    fault_point("switch.after-drain");
+    fence();
+    fault_point("switch.after-fence");
+    set_sequences();
+    prove();
+    fault_point("switch.after-sequences");
+    if (deadline_.expired()) {
+      throw base::TimeoutError("the pause's budget of " + plan::duration_text(context_.plan.gates.max_pause) +
+                               " was used up");
+    }
+    fault_point("switch.before-commit");
+    passed = pass();
+    if (!passed) {
+      throw base::Error("the deciding COMMIT did not happen");
+    }
+  } catch (const base::Error& error) {
+    undo(error.message());
+    guardian.disarm();
+    result_.pause_ms = elapsed_ms(held_at_);
+    result_.message = error.message();
+    result_.hint = error.hint();
+    result_.exit_code = dynamic_cast<const base::Stopped*>(&error) != nullptr ? base::ExitCode::interrupted
+                                                                              : base::ExitCode::rolled_back;
+    record(result_);
+    return result_;
+  }
+  fault_point("switch.after-commit");
+  locks_.reset();
+  finish_handover(context_, from_, traffic_);
+  result_.pause_ms = elapsed_ms(held_at_);
+  result_.done = true;
+  guardian.disarm();
+  result_.message = std::string(to_string(to_)) + " takes writes; write pause " +
+                    std::to_string(std::llround(result_.pause_ms)) + " ms";
+  record(result_);
+  return result_;
+}
+
+base::Finding blocking(std::string id, Side side, std::string object, std::string message,
+                       std::string remedy) {
+  return {base::Severity::blocks, std::move(id),      std::string(to_string(side)),
+          std::move(object),      std::move(message), std::move(remedy)};
+}
+
+void transaction_findings(Context& context, Side from, base::Findings& findings) {
+  auto& connection = context.servers.at(from);
+  for (const auto& prepared : catalog::prepared_transactions(connection)) {
+    if (prepared.database == connection.database()) {
+      findings.push_back(blocking("prepared-transactions", from, prepared.gid,
+                                  "a prepared transaction of " + prepared.owner + " is open",
+                                  "COMMIT PREPARED or ROLLBACK PREPARED it"));
+    }
+  }
+  const double limit = std::chrono::duration<double>(context.plan.gates.max_pause).count();
+  for (const auto& session : catalog::foreign_sessions(connection)) {
+    if (session.transaction_seconds > limit) {
+      findings.push_back(blocking(
+          "long-transaction", from, "pid " + std::to_string(session.pid),
+          "role " + session.user + " (" + session.application_name + ") has a transaction open for " +
+              state::seconds_text(session.transaction_seconds) + ", longer than the pause may be",
+          "let it end, or SELECT pg_terminate_backend(" + std::to_string(session.pid) + ")"));
+    }
+  }
+}
+
+// The way back has to work before the way there is taken.
+void opposite_findings(Context& context, Side from, base::Findings& findings) {
+  const Side to = other(from);
+  const auto name = slot_name(context.plan.name, to);
+  const auto slot = replication::stream::slot_state(context.servers.at(to), name);
+  if (!slot || !slot->restart_lsn.valid() || slot->wal_status == "lost") {
+    findings.push_back(blocking("no-way-back", to, name, "the slot for the way back is missing or lost",
+                                "call `pgcutover run`: it makes the slot again"));
+  }
+  try {
+    auto session = context.servers.open(from, "probe");
+    session.exec("SET session_replication_role = replica");
+  } catch (const base::Error& error) {
+    findings.push_back(
+        blocking("no-way-back", from, "session_replication_role",
+                 "the stream back could not be applied here: " + error.message(),
+                 "GRANT SET ON PARAMETER session_replication_role TO our role (15+), or use a superuser"));
+  }
+}
+
+}  // namespace
+
+base::Findings handover_findings(Context& context, Side from, Link& link) {
+  base::Findings findings;
+  transaction_findings(context, from, findings);
+  opposite_findings(context, from, findings);
+  const auto stats = link.applier().stats();
+  if (stats.conflicts > 0) {
+    findings.push_back(blocking(
+        "conflicts", other(from), "pgcutover.conflict",
+        std::to_string(stats.conflicts) + " change(s) met no row on the other side",
+        "look at pgcutover.conflict, repair, `pgcutover verify`; accept by name: --accept conflicts"));
+  }
+  const auto began = base::Clock::now();
+  try {
+    pass_marker(context.servers.at(from), link, "gate " + random_hex(4),
+                base::Deadline::in(context.plan.gates.max_lag));
+  } catch (const base::TimeoutError&) {
+    findings.push_back(blocking("lag", other(from), "stream",
+                                "a marker took longer than " +
+                                    plan::duration_text(context.plan.gates.max_lag) + " to arrive (" +
+                                    std::to_string(std::llround(elapsed_ms(began))) + " ms)",
+                                "wait until the stream has caught up: `pgcutover status --watch`"));
+  }
+  traffic::TrafficSet traffic(context.plan, traffic_guard(context), context.servers.stop());
+  for (auto& finding : traffic.check_all(destination(from), context.plan.gates.max_pause)) {
+    findings.push_back(std::move(finding));
+  }
+  for (auto& finding : findings) {
+    if (context.plan.accepts(finding.id)) {
+      finding.severity = base::Severity::warns;
+    }
+  }
+  return findings;
+}
+
+HandoverResult hand_over(Context& context, Side from, Link& link) {
+  const auto fence = read_fence(context.servers.at(from));
+  const auto opposite = read_fence(context.servers.at(other(from)));
+  if (fence.state != FenceState::open || opposite.state != FenceState::closed) {
+    throw base::StateError("the " + std::string(to_string(from)) + " does not take writes: nothing to " +
+                               verb_of(from) + " from",
+                           "`pgcutover status` says where the migration stands");
+  }
+  for (const auto& finding : handover_findings(context, from, link)) {
+    if (finding.severity == base::Severity::blocks) {
+      throw base::Error("not begun: " + finding.message, finding.remedy)
+          .on(finding.server)
+          .at(finding.object)
+          .with_exit(base::ExitCode::findings);
+    }
+    base::log::warn(finding.id + ": " + finding.message);
+  }
+  return Handover(context, from, link).run();
+}
+
+}  // namespace cutover::steps

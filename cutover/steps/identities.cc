@@ -1,0 +1,101 @@
+// Replica identities of tables without a key, and the comparison of both sides' structure.
+#include <algorithm>
+
+#include "cutover/steps/prepare.h"
+#include "replication/base/error.h"
+#include "replication/base/log.h"
+#include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::milliseconds;
+
+constexpr milliseconds kLockBudget{60'000};
+
+// A short lock_timeout and everything given back between attempts: our wait must not become the
+// application's.
+void alter_patiently(postgres::Connection& connection, const std::string& sql) {
+  const auto deadline = base::Deadline::in(kLockBudget);
+  connection.exec("SET lock_timeout = 300");
+  for (;;) {
+    try {
+      connection.exec(sql);
+      connection.exec("SET lock_timeout = 0");
+      return;
+    } catch (const base::Error& error) {
+      if (error.sqlstate() != postgres::sqlstate::kLockNotAvailable || deadline.expired()) {
+        throw;
+      }
+    }
+    connection.stop().wait(base::Deadline::in(milliseconds(200)));
+    connection.stop().check();
+  }
+}
+
+std::string identity_clause(std::string_view letter) {
+  return letter == "n" ? "NOTHING" : letter == "f" ? "FULL" : "DEFAULT";
+}
+
+std::string column_line(const catalog::Column& column) {
+  return column.name + " " + column.type_name;
+}
+
+std::vector<std::string> column_lines(const catalog::Table& table) {
+  std::vector<std::string> lines;
+  for (const auto& column : table.columns) {
+    lines.push_back(column_line(column));
+  }
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+}  // namespace
+
+void set_identities(Context& context, const catalog::Catalog& source) {
+  if (!context.plan.keyless_full) {
+    return;
+  }
+  for (const auto& table : source.tables) {
+    if (!table.keyless() || table.replica_identity == 'f') {
+      continue;
+    }
+    // Recorded first: a crash in between must not forget what it was.
+    put_fact(context.servers.target(), context.token, "identity." + table.qualified(),
+             std::string(1, table.replica_identity));
+    alter_patiently(context.servers.source(),
+                    "ALTER TABLE ONLY " + table.qualified() + " REPLICA IDENTITY FULL");
+    base::log::info("REPLICA IDENTITY FULL set on " + table.display() +
+                    ", which has no key; put back at the end");
+  }
+}
+
+void restore_identities(Context& context, Side side) {
+  auto& connection = context.servers.at(side);
+  for (const auto& [key, letter] : read_facts(context.servers.target(), "identity.")) {
+    const auto table = key.substr(std::string_view("identity.").size());
+    if (!connection.one_row("SELECT to_regclass($1) IS NOT NULL", {table}).boolean(0, 0)) {
+      continue;
+    }
+    alter_patiently(connection, "ALTER TABLE ONLY " + table + " REPLICA IDENTITY " + identity_clause(letter));
+  }
+}
+
+std::vector<std::string> structure_differences(const catalog::Catalog& source,
+                                               const catalog::Catalog& target) {
+  std::vector<std::string> differences;
+  for (const auto& table : source.tables) {
+    const auto* twin = target.find(table.schema, table.name);
+    if (twin == nullptr) {
+      differences.push_back("table " + table.display() + " is missing on the target");
+    } else if (column_lines(table) != column_lines(*twin)) {
+      differences.push_back("table " + table.display() + " has other columns on the target");
+    } else if (table.key != twin->key) {
+      differences.push_back("table " + table.display() + " has another key on the target");
+    }
+  }
+  return differences;
+}
+
+}  // namespace cutover::steps

@@ -1,0 +1,98 @@
+#include "cutover/steps/link.h"
+
+#include "replication/base/error.h"
+#include "replication/stream/marker.h"
+
+namespace cutover::steps {
+namespace {
+
+constexpr std::size_t kQueueItems = 4096;
+constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
+
+}  // namespace
+
+std::string slot_name(const std::string& run, Side from) {
+  return "pgcutover_" + run + "_" + std::string(direction_from(from));
+}
+
+std::string publication_name(const std::string& run, Side from) {
+  return "pgcutover_" + run + "_" + std::string(direction_from(from));
+}
+
+Link::Link(const Servers& servers, const LinkOptions& options)
+    : from_(options.from), queue_(kQueueItems, kQueueBytes) {
+  const Side to = other(from_);
+  replication::apply::ApplierOptions apply;
+  apply.server = servers.info(to, "apply");
+  apply.server_name = to_string(to);
+  apply.direction = direction_from(from_);
+  apply.token = options.token;
+  apply.filters = options.filters;
+  apply.on_filter_passed = options.on_filter_passed;
+  apply.on_durable = [this](base::Lsn lsn) {
+    if (receiver_) {
+      receiver_->set_durable_lsn(lsn);
+    }
+  };
+  applier_ = std::make_unique<replication::apply::Applier>(std::move(apply), queue_);
+
+  replication::stream::ReceiverOptions receive;
+  receive.server = servers.info(from_, "receive");
+  receive.server_name = to_string(from_);
+  receive.slot = slot_name(options.run, from_);
+  receive.publication = publication_name(options.run, from_);
+  receive.binary = options.binary;
+  receive.system_identifier = options.system_identifier;
+  receiver_ = std::make_unique<replication::stream::Receiver>(std::move(receive), queue_,
+                                                              [this] { return applier_->start_lsn(); });
+  applier_->start();
+  receiver_->start();
+}
+
+Link::~Link() {
+  stop();
+}
+
+void Link::stop() {
+  receiver_->stop();
+  applier_->stop();
+}
+
+std::exception_ptr Link::failure() const {
+  const auto applying = applier_->failure();
+  return applying ? applying : receiver_->failure();
+}
+
+void Link::check() const {
+  if (const auto why = failure()) {
+    std::rethrow_exception(why);
+  }
+}
+
+base::Lsn pass_marker(postgres::Connection& connection, Link& link, const std::string& token,
+                      base::Deadline deadline) {
+  replication::stream::write_marker(connection, token);
+  base::Lsn end;
+  // In slices, so that a receiver that ended is noticed as well as an apply that did.
+  for (;;) {
+    link.check();
+    connection.stop().check();
+    const auto slice = base::Deadline::in(base::milliseconds(200)).sooner(deadline);
+    switch (link.applier().wait_marker(token, slice, &end)) {
+      case replication::apply::WaitResult::reached:
+        return end;
+      case replication::apply::WaitResult::failed:
+        link.check();
+        throw base::Error("apply ended").on(to_string(other(link.from())));
+      case replication::apply::WaitResult::timed_out:
+        if (deadline.expired()) {
+          throw base::TimeoutError("the marker did not arrive on the " +
+                                       std::string(to_string(other(link.from()))) +
+                                       " in time: the stream lags behind",
+                                   "see `pgcutover status` for the lag, and try again when it is small");
+        }
+    }
+  }
+}
+
+}  // namespace cutover::steps

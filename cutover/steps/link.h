@@ -1,0 +1,59 @@
+// One direction's stream: a receiver on the side that is written, apply on the other, a bounded queue between
+// them.
+//
+// Threads: started and stopped by the controller's thread; receiver and apply have a thread each.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cutover/steps/servers.h"
+#include "replication/apply/applier.h"
+#include "replication/postgres/fencing_token.h"
+#include "replication/stream/receiver.h"
+
+namespace cutover::steps {
+
+// Names of the objects on the publishing side.
+std::string slot_name(const std::string& run, Side from);
+std::string publication_name(const std::string& run, Side from);
+
+struct LinkOptions {
+  Side from = Side::source;
+  std::string run;  // plan name
+  bool binary = false;
+  std::string system_identifier;  // of `from`
+  postgres::FencingToken token;
+  std::vector<replication::apply::SnapshotFilter> filters;
+  std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread
+};
+
+class Link {
+ public:
+  Link(const Servers& servers, const LinkOptions& options);
+  ~Link();
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  void stop();  // polite: the slot is free afterwards
+  Side from() const { return from_; }
+  replication::apply::Applier& applier() { return *applier_; }
+  replication::stream::Receiver& receiver() { return *receiver_; }
+  // Why the stream ended, or null while it lives. Apply's failure is told before the receiver's.
+  std::exception_ptr failure() const;
+  void check() const;  // throws the failure
+
+ private:
+  Side from_;
+  replication::stream::ChunkQueue queue_;
+  std::unique_ptr<replication::apply::Applier> applier_;
+  std::unique_ptr<replication::stream::Receiver> receiver_;
+};
+
+// Writes a marker on `from` over `connection` and waits until it was applied on the other side; the failure
+// of the link is thrown, a time-out is a TimeoutError. Returns the end LSN of the marker's commit.
+base::Lsn pass_marker(postgres::Connection& connection, Link& link, const std::string& token,
+                      base::Deadline deadline);
+
+}  // namespace cutover::steps

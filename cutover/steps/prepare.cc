@@ -1,0 +1,294 @@
+#include "cutover/steps/prepare.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "cutover/steps/fence.h"
+#include "replication/apply/progress.h"
+#include "replication/base/check.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/catalog/server.h"
+#include "replication/postgres/quote.h"
+#include "replication/snapshot/copy.h"
+#include "replication/snapshot/schema.h"
+#include "replication/stream/marker.h"
+#include "replication/stream/publication.h"
+#include "replication/stream/slot.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::fault_point;
+using base::milliseconds;
+namespace snapshot = replication::snapshot;
+namespace stream = replication::stream;
+
+constexpr milliseconds kSlotWait{600'000};
+constexpr milliseconds kLongStatement{24 * 3600 * 1000LL};
+
+void say_waiting(const std::string& blockers) {
+  base::log::warn("the slot waits for transactions that were open before it: " + blockers);
+}
+
+std::string assign_xid(postgres::Connection& connection) {
+  // An id that is assigned now is above that of every transaction the slot may not have seen.
+  return connection.one_value(connection.server_version() >= 130000 ? "SELECT pg_current_xact_id()::text"
+                                                                    : "SELECT txid_current()::text");
+}
+
+}  // namespace
+
+Preparation::Preparation(Context& context, Publisher& publisher) : context_(context), publisher_(publisher) {}
+
+const catalog::Catalog& Preparation::source_catalog() {
+  if (!catalog_) {
+    catalog_ = catalog::load(source(), context_.plan.tables);
+  }
+  return *catalog_;
+}
+
+bool Preparation::begin(const std::string& step, const std::string& state) {
+  if (step_done(target(), step)) {
+    return false;
+  }
+  base::log::info("step " + step);
+  put_event(target(), context_.token, step, "began", "");
+  publisher_.update(
+      [&](state::Status& status) {
+        status.state = state;
+        status.step = step;
+        status.progress = {.step = step, .done = 0, .total = -1, .unit = "", .seconds = 0, .current = ""};
+      },
+      true);
+  return true;
+}
+
+void Preparation::done(const std::string& step, const std::string& message) {
+  put_event(target(), context_.token, step, "done", message);
+  base::log::info("step " + step + " done" + (message.empty() ? "" : ": " + message));
+}
+
+// Before the slot, so that no position in the WAL that we decode lacks the publication.
+void Preparation::publish() {
+  if (!begin("publish", "preparing")) {
+    return;
+  }
+  set_identities(context_, source_catalog());
+  catalog_.reset();
+  const auto tables = source_catalog().published(source().server_major());
+  stream::ensure_publication(source(), publication_name(context_.plan.name, Side::source), tables);
+  done("publish", std::to_string(tables.size()) + " tables published");
+  fault_point("run.after-prepare-source");
+}
+
+void Preparation::close_target() {
+  if (!begin("close-target", "preparing")) {
+    return;
+  }
+  close_from_the_start(target(), context_.token);
+  done("close-target", "only our role may connect");
+  fault_point("run.after-prepare-target");
+}
+
+// A slot that exists without our record of it was made by a run that died before anything was copied: made
+// again.
+void Preparation::make_slot() {
+  if (!begin("slot", "preparing")) {
+    return;
+  }
+  const auto name = slot_name(context_.plan.name, Side::source);
+  stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
+  slot_session_.emplace(context_.servers.open(Side::source, "slot", postgres::SessionKind::replication));
+  const auto created =
+      stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait), say_waiting);
+  const auto xid = assign_xid(source());
+  replication::apply::init_progress(target(), "forward", created.consistent_point, context_.token.epoch(),
+                                    true);
+  put_fact(target(), context_.token, "slot.xid", xid);
+  put_fact(target(), context_.token, "slot.consistent-point", created.consistent_point.to_string());
+  snapshot_ = created.snapshot_name;
+  done("slot", name + " from " + created.consistent_point.to_string());
+  fault_point("run.after-slot");
+}
+
+snapshot::SchemaArchive Preparation::dump_schema() {
+  const auto tools = snapshot::SchemaTools::locate(context_.plan.pg_bindir, source().server_major(),
+                                                   context_.servers.stop());
+  return {tools, context_.servers.info(Side::source, "dump"), snapshot_, context_.plan.tables,
+          context_.servers.stop()};
+}
+
+void Preparation::restore_schema() {
+  if (!begin("schema", "copying")) {
+    return;
+  }
+  dump_schema().restore_pre_data(context_.servers.info(Side::target, "restore"));
+  done("schema", "");
+  fault_point("run.after-pre-data");
+}
+
+void Preparation::copy() {
+  if (!begin("copy", "copying")) {
+    return;
+  }
+  if (snapshot_.empty()) {
+    base::log::info("the first snapshot is gone: tables that are not copied yet get snapshots of their own");
+  }
+  snapshot::CopyOptions options;
+  options.source = context_.servers.info(Side::source, "copy");
+  options.target = context_.servers.info(Side::target, "copy");
+  options.exported_snapshot = snapshot_;
+  options.slot_xid = read_fact(target(), "slot.xid").value_or("");
+  options.jobs = context_.plan.copy_jobs;
+  options.token = context_.token;
+  const auto began = base::Clock::now();
+  options.progress = [&](const snapshot::CopyProgress& progress) {
+    publisher_.update([&](state::Status& status) {
+      status.copy = {progress.tables_done, progress.tables_total, progress.bytes_done, progress.bytes_total,
+                     progress.rows_done};
+      status.progress = {.step = "copy",
+                         .done = progress.bytes_done,
+                         .total = progress.bytes_total,
+                         .unit = "bytes",
+                         .seconds = std::chrono::duration<double>(base::Clock::now() - began).count(),
+                         .current = progress.current};
+    });
+  };
+  snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
+  slot_session_.reset();
+  snapshot_.clear();
+  if (source_catalog().large_objects > 0) {
+    snapshot::refresh_large_objects(source(), target());
+  }
+  const auto state = snapshot::copy_state(target());
+  done("copy", std::to_string(state.done) + " tables, " + std::to_string(state.rows) + " rows, " +
+                   state::bytes_text(state.bytes));
+  fault_point("run.after-copy");
+}
+
+void Preparation::restore_indexes() {
+  if (!begin("indexes", "copying")) {
+    return;
+  }
+  dump_schema().restore_post_data(context_.servers.info(Side::target, "restore"), context_.plan.index_jobs);
+  done("indexes", "");
+  fault_point("run.after-indexes");
+}
+
+std::unique_ptr<Link> Preparation::start_link(Side from) {
+  auto& publisher_side = context_.servers.at(from);
+  const auto tables = catalog::load(publisher_side, context_.plan.tables).tables;
+  LinkOptions options;
+  options.from = from;
+  options.run = context_.plan.name;
+  options.binary =
+      publisher_side.server_version() >= 140000 &&
+      std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
+  options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
+  options.token = context_.token;
+  if (from == Side::source) {
+    for (const auto& pending : snapshot::pending_snapshots(target())) {
+      options.filters.push_back({pending.schema, pending.name, pending.snapshot, pending.marker});
+    }
+  }
+  return std::make_unique<Link>(context_.servers, options);
+}
+
+// A marker that was written now comes behind the markers of every table's snapshot: once it was applied, each
+// filter has done its work and the two sides are consistent.
+void Preparation::catch_up(Link& link) {
+  if (begin("catch-up", "catching-up")) {
+    const std::string token = "caught up " + random_hex(4);
+    stream::write_marker(source(), token);
+    while (link.applier().wait_marker(token, base::Deadline::in(milliseconds(500))) !=
+           replication::apply::WaitResult::reached) {
+      link.check();
+      context_.servers.stop().check();
+      const auto stats = link.applier().stats();
+      const auto behind = catalog::insert_lsn(source()).bytes_since(stats.applied_lsn);
+      publisher_.update([&](state::Status& status) {
+        status.progress = {
+            .step = "catch-up",
+            .done = stats.changes,
+            .total = -1,
+            .unit = "changes",
+            .seconds = 0,
+            .current = state::bytes_text(static_cast<std::int64_t>(behind)) + " of WAL behind"};
+      });
+    }
+    for (const auto& pending : snapshot::pending_snapshots(target())) {
+      snapshot::mark_filter_passed(target(), pending.marker);
+    }
+    done("catch-up", "");
+  }
+  fault_point("run.after-catch-up");
+}
+
+// What needs both sides consistent: foreign keys, matviews, statistics.
+void Preparation::restore_rest() {
+  if (!begin("foreign-keys", "catching-up")) {
+    return;
+  }
+  auto session = context_.servers.open(Side::target, "restore");
+  const auto violated = snapshot::ensure_foreign_keys(session, source_catalog().foreign_keys);
+  for (const auto& key : violated) {
+    base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
+  }
+  snapshot::refresh_matviews(session, source_catalog().matviews);
+  session.exec("ANALYZE", base::Deadline::in(kLongStatement));
+  done("foreign-keys", std::to_string(source_catalog().foreign_keys.size()) + " foreign keys, " +
+                           std::to_string(violated.size()) + " not valid");
+  fault_point("run.after-foreign-keys");
+}
+
+// Made long before the pause: a slot waits for every open transaction of its cluster.
+void Preparation::make_way_back() {
+  const auto tables = catalog::load(target(), context_.plan.tables);
+  const auto differences = structure_differences(source_catalog(), tables);
+  if (!differences.empty()) {
+    throw base::Error(
+        "the target's tables are not like the source's: " + differences.front() +
+            (differences.size() > 1 ? " (and " + std::to_string(differences.size() - 1) + " more)" : ""),
+        "make them equal, or start over: pgcutover cancel, then run")
+        .on("target");
+  }
+  stream::ensure_publication(target(), publication_name(context_.plan.name, Side::target),
+                             tables.published(target().server_major()));
+  auto session = context_.servers.open(Side::target, "slot");
+  stream::ensure_slot(session, target(), slot_name(context_.plan.name, Side::target),
+                      base::Deadline::in(kSlotWait), say_waiting);
+  if (begin("way-back", "catching-up")) {
+    done("way-back", slot_name(context_.plan.name, Side::target));
+  }
+  fault_point("run.after-reverse-ready");
+}
+
+std::unique_ptr<Link> Preparation::run(const std::string& until) {
+  std::unique_ptr<Link> link;
+  const std::pair<const char*, std::function<void()>> steps[] = {
+      {"publish", [&] { publish(); }},
+      {"close-target", [&] { close_target(); }},
+      {"slot", [&] { make_slot(); }},
+      {"schema", [&] { restore_schema(); }},
+      {"copy", [&] { copy(); }},
+      {"indexes", [&] { restore_indexes(); }},
+      {"catch-up",
+       [&] {
+         link = start_link(Side::source);
+         catch_up(*link);
+       }},
+      {"foreign-keys", [&] { restore_rest(); }},
+      {"way-back", [&] { make_way_back(); }},
+  };
+  for (const auto& [id, execute] : steps) {
+    context_.servers.stop().check();
+    execute();
+    if (until == id) {
+      break;
+    }
+  }
+  return link;
+}
+
+}  // namespace cutover::steps

@@ -1,0 +1,73 @@
+// The way from an empty target to the gate before the switch, as a list of steps. Each step is idempotent: it
+// looks at what is there and does what is missing, so that a run that was killed anywhere goes on when it is
+// called again. A step is recorded as done in pgcutover.event on the target; the source gets nothing but what
+// the stream needs.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cutover/steps/handover.h"
+#include "cutover/steps/link.h"
+#include "cutover/steps/publisher.h"
+#include "replication/catalog/catalog.h"
+#include "replication/snapshot/schema.h"
+
+namespace cutover::steps {
+
+// What `plan` prints for a step, and what `run` executes.
+struct StepInfo {
+  std::string id;        // "copy": for --until, events, status
+  std::string title;     // what it does, in a line
+  std::string protects;  // what it guards against
+  std::string inverse;   // how it is undone
+};
+// Every step of the strategy in order, those of the hand-over included.
+const std::vector<StepInfo>& switchover_steps();
+
+class Preparation {
+ public:
+  Preparation(Context& context, Publisher& publisher);
+
+  // Executes every step that isn't done up to `until` (empty = all) and returns the running stream; null
+  // where `until` comes before the stream.
+  std::unique_ptr<Link> run(const std::string& until);
+  // A stream from the side that takes writes, for a migration whose preparation is done.
+  std::unique_ptr<Link> start_link(Side from);
+
+ private:
+  postgres::Connection& source() { return context_.servers.source(); }
+  postgres::Connection& target() { return context_.servers.target(); }
+  const catalog::Catalog& source_catalog();
+  bool begin(const std::string& step, const std::string& state);  // false where it is done already
+  void done(const std::string& step, const std::string& message);
+
+  void publish();
+  void close_target();
+  void make_slot();
+  replication::snapshot::SchemaArchive dump_schema();
+  void restore_schema();
+  void copy();
+  void restore_indexes();
+  void catch_up(Link& link);
+  void restore_rest();
+  void make_way_back();
+
+  Context& context_;
+  Publisher& publisher_;
+  std::optional<catalog::Catalog> catalog_;
+  std::optional<postgres::Connection> slot_session_;  // keeps the exported snapshot alive
+  std::string snapshot_;                              // of the slot; empty where it isn't ours any more
+};
+
+// Tables without a key under keyless: full; what their identity was before is kept as a fact for the way
+// back.
+void set_identities(Context& context, const catalog::Catalog& source);
+void restore_identities(Context& context, Side side);
+
+// Differences in structure that a stream between the two sides can't bridge, one line each; empty = none.
+std::vector<std::string> structure_differences(const catalog::Catalog& source,
+                                               const catalog::Catalog& target);
+
+}  // namespace cutover::steps

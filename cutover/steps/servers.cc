@@ -1,0 +1,61 @@
+#include "cutover/steps/servers.h"
+
+#include <array>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "replication/base/check.h"
+
+namespace cutover::steps {
+
+Servers::Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop)
+    : plan_(plan), connect_timeout_(connect_timeout), stop_(stop), tag_(random_hex(3)) {}
+
+postgres::ConnInfo Servers::info(Side side, std::string_view purpose) const {
+  const auto& info = side == Side::source ? plan_.source : plan_.target;
+  return info.with("application_name", "pgcutover " + std::string(purpose) + " " + tag_);
+}
+
+postgres::Connection Servers::open(Side side, std::string_view purpose, postgres::SessionKind kind,
+                                   std::vector<std::pair<std::string, std::string>> settings) const {
+  postgres::SessionOptions options;
+  options.server = to_string(side);
+  options.kind = kind;
+  options.settings = std::move(settings);
+  options.connect_timeout = connect_timeout_;
+  return postgres::Connection::open(info(side, purpose), options, stop_);
+}
+
+postgres::Connection& Servers::at(Side side) {
+  auto& session = side == Side::source ? source_ : target_;
+  if (!session || !session->usable()) {
+    session.reset();
+    session.emplace(open(side, "control"));
+  }
+  return *session;
+}
+
+void Servers::close() {
+  source_.reset();
+  target_.reset();
+}
+
+std::string this_process() {
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  return std::string(host.data()) + " pid " + std::to_string(getpid());
+}
+
+std::string random_hex(std::size_t bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (std::size_t i = 0; i < bytes; ++i) {
+    unsigned char byte = 0;
+    PGCUTOVER_CHECK(getrandom(&byte, 1, 0) == 1, "the kernel gives no random bytes");
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace cutover::steps

@@ -1,0 +1,122 @@
+#include "cutover/steps/status.h"
+
+#include "cutover/steps/fence.h"
+#include "cutover/steps/store.h"
+#include "cutover/traffic/traffic.h"
+#include "replication/base/error.h"
+#include "replication/base/log.h"
+#include "replication/catalog/server.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::milliseconds;
+
+std::string version_text(int version) {
+  return std::to_string(version / 10000) + "." + std::to_string(version % 10000);
+}
+
+// The server's part of the status, and its fence where it has one.
+std::optional<Fence> look_at(Servers& servers, Side side, state::ServerStatus& status) {
+  status.address = servers.info(side, "status").describe();
+  try {
+    auto& connection = servers.at(side);
+    const auto facts = catalog::server_facts(connection);
+    status.reachable = true;
+    status.database = facts.database;
+    status.version = version_text(facts.version);
+    status.database_bytes = facts.database_bytes;
+    if (schema_exists(connection)) {
+      const auto fence = read_fence(connection);
+      status.takes_writes = fence.state == FenceState::open;
+      return fence;
+    }
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    base::log::warn(error.describe());
+  }
+  return std::nullopt;
+}
+
+std::string writes_go_to(const std::optional<Fence>& source, const std::optional<Fence>& target) {
+  if (!source && !target) {
+    return "unknown";
+  }
+  const bool source_open = source && source->state == FenceState::open;
+  const bool target_open = target && target->state == FenceState::open;
+  if (source_open != target_open) {
+    return source_open ? "source" : "target";
+  }
+  return source_open ? "source" : "nobody";
+}
+
+}  // namespace
+
+state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
+  state::ServerStatus source_status;
+  state::ServerStatus target_status;
+  const auto source = look_at(servers, Side::source, source_status);
+  const auto target = look_at(servers, Side::target, target_status);
+  state::Status status;
+  status.state = "none";
+  if (target && read_run(servers.target())) {
+    if (const auto json = read_status(servers.target())) {
+      status = state::from_json(*json);
+    } else {
+      status.state = "preparing";
+    }
+    status.controller.alive = controller_lock_holder(servers.target()).has_value();
+    if (!status.controller.alive) {
+      status.message = "no controller is alive: `pgcutover run` goes on from here";
+    }
+  } else if (source && read_run(servers.source())) {
+    status.state = "unknown";
+    status.message = "only the source can be asked";
+  }
+  status.name = plan.name;
+  status.source = source_status;
+  status.target = target_status;
+  status.writes_go_to = status.state == "none" ? "source" : writes_go_to(source, target);
+  status.primary = status.writes_go_to;
+  return status;
+}
+
+std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) {
+  auto& source = servers.source();
+  if (!read_run(source)) {
+    throw base::StateError("there is no migration on this source", "nothing to unfence");
+  }
+  const auto fence = read_fence(source);
+  if (fence.state == FenceState::closed && !target_lost) {
+    throw base::StateError(
+        "the source has passed its authority on to the target: opening it would make two primaries",
+        "`pgcutover rollback` moves back without loss; if the target is lost for good: "
+        "`pgcutover rollback --target-lost`");
+  }
+  // With the source alone the epoch can only be raised here; it is the server whose state changes.
+  postgres::FencingToken token(
+      source.one_row("UPDATE pgcutover.controller SET epoch = epoch + 1, holder = 'unfence' RETURNING epoch")
+          .integer(0, 0));
+  std::string text;
+  if (fence.state == FenceState::closed) {
+    const auto row = source.exec(
+        "SELECT applied_lsn::text, updated_at::text FROM pgcutover.progress WHERE direction = 'reverse'");
+    open_side(source, token, fence.switches + 1);
+    text = "source takes writes again. Lost: everything committed on the target after LSN " +
+           (row.rows() > 0 ? row.text(0, 0) + " (" + row.text(0, 1) + ")" : std::string("unknown")) +
+           "; how many rows that is nobody knows\n";
+  } else {
+    undo_attempt(source, token);
+    text = "source takes writes\n";
+  }
+  traffic::TrafficSet traffic(plan, {}, servers.stop());
+  if (fence.state == FenceState::closed) {
+    traffic.move_all(traffic::Destination::source, base::Deadline::in(milliseconds(15'000)));
+  }
+  traffic.release_all(base::Deadline::in(milliseconds(15'000)));
+  clear_attempt(source, token);
+  return text;
+}
+
+}  // namespace cutover::steps
