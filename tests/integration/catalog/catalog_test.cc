@@ -159,20 +159,20 @@ TEST_CASE("columns carry type, identity, generation and how they may be sent and
   CHECK(column(t, "ts").type_name == "timestamp(3) with time zone");
   for (const char* safe : {"id", "name", "mood", "positive", "feeling", "list", "ints", "js", "jsons", "jsb",
                            "pt", "bx", "ip", "ts"}) {
-    CAPTURE(safe);
+    CAPTURE(std::string(safe));
     CHECK(column(t, safe).binary_safe);
   }
   for (const char* unsafe : {"moods", "positives", "doc", "pair", "money", "o", "r", "own_row"}) {
-    CAPTURE(unsafe);
+    CAPTURE(std::string(unsafe));
     CHECK_FALSE(column(t, unsafe).binary_safe);
   }
   for (const char* comparable : {"id", "name", "mood", "moods", "positive", "positives", "list", "jsb", "r",
                                  "money", "ip", "v", "o"}) {
-    CAPTURE(comparable);
+    CAPTURE(std::string(comparable));
     CHECK(column(t, comparable).has_equality);
   }
   for (const char* opaque : {"js", "jsons", "doc", "pair", "pt", "bx"}) {
-    CAPTURE(opaque);
+    CAPTURE(std::string(opaque));
     CHECK_FALSE(column(t, opaque).has_equality);
   }
 }
@@ -280,7 +280,7 @@ TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
   for (const char* quiet : {"INSERT INTO t VALUES (1, 'sad')", "VACUUM FULL t", "ANALYZE",
                             "CREATE INDEX ON t(m)", "CREATE VIEW v AS SELECT 1", "CREATE SEQUENCE s",
                             "CREATE TABLE pg_temp.x(id int)", "ALTER TABLE t SET (fillfactor = 70)"}) {
-    CAPTURE(quiet);
+    CAPTURE(std::string(quiet));
     connection.exec(quiet);
     CHECK(load(connection).fingerprint == print);
   }
@@ -292,7 +292,7 @@ TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
         "DROP TABLE p2", "CREATE TABLE u(id int)", "DROP TABLE u; CREATE TABLE u(id int)",
         "ALTER TABLE u SET UNLOGGED", "ALTER TABLE t DROP CONSTRAINT t_pkey",
         "CREATE SCHEMA s; ALTER TABLE u SET SCHEMA s"}) {
-    CAPTURE(loud);
+    CAPTURE(std::string(loud));
     connection.exec(loud);
     const std::string now = load(connection).fingerprint;
     CHECK(now != print);

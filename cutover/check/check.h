@@ -1,0 +1,59 @@
+// `check`: every prerequisite and hazard on both servers as findings, each with its remedy.
+//
+// Changes nothing: everything is read, and the one thing that has to be tried (taking CONNECT away) is tried
+// in a transaction that is rolled back. An accepted finding stays in the list as a warning. Servers that
+// can't be reached never get here: Connection::open says so. Threads: uses both connections from the caller's
+// thread. Takes `wal_sample` at least.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "replication/base/deadline.h"
+#include "replication/base/finding.h"
+#include "replication/catalog/catalog.h"
+#include "replication/postgres/connection.h"
+
+namespace cutover::check {
+
+namespace base = replication::base;
+namespace catalog = replication::catalog;
+namespace postgres = replication::postgres;
+
+struct CheckInput {
+  // Sessions of the tool's own role in the databases that are moved. Outlive the call; not in a transaction.
+  postgres::Connection& source;
+  postgres::Connection& target;
+  catalog::TableFilter filter = {};
+  // The plan lets us set REPLICA IDENTITY FULL on tables without a key.
+  bool keyless_full = false;
+  // Sessions the copy opens on each side.
+  int jobs = 2;
+  // Where pg_dump is; empty = PATH.
+  std::string pg_bindir = {};
+  // "keyless-table" or "keyless-table:public.log": these only warn.
+  std::vector<std::string> accepted = {};
+  // Free bytes on the source's WAL volume, which SQL can't see; -1 = unknown.
+  std::int64_t source_free_bytes = -1;
+  // A transaction open for longer than this is named.
+  base::milliseconds long_transaction{300'000};
+  // The WAL rate is measured over this span at least.
+  base::milliseconds wal_sample{1'000};
+};
+
+// In the order of the groups below: server, privileges, tables, clients, capacity.
+base::Findings run_checks(const CheckInput& input);
+
+// Whether anything blocks.
+bool blocks(const base::Findings& findings);
+
+// Every id there is with what it is about, for documentation and for refusing `--accept` of a mistyped one.
+struct FindingKind {
+  std::string_view id;
+  std::string_view about;
+};
+const std::vector<FindingKind>& finding_kinds();
+
+}  // namespace cutover::check

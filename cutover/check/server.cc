@@ -1,0 +1,217 @@
+// Are these two servers a pair between which a database can move, and back?
+
+#include <map>
+#include <set>
+
+#include "cutover/check/context.h"
+#include "replication/postgres/quote.h"
+
+namespace cutover::check {
+namespace {
+
+constexpr int kSourceMajorMin = 12, kTargetMajorMin = 13, kMajorMax = 18;
+
+std::string version_text(int version) {
+  return std::to_string(version / 10000) + "." + std::to_string(version % 10000);
+}
+
+std::string restart_setting(const std::string& name, const std::string& value) {
+  return "ALTER SYSTEM SET " + name + " = " + value + ";  then restart the server";
+}
+
+}  // namespace
+
+void check_versions(Context& context) {
+  const int source = context.source.facts.version / 10000, target = context.target.facts.version / 10000;
+  if (source < kSourceMajorMin || source > kMajorMax) {
+    context.blocks(context.source, "source-version", "",
+                   "PostgreSQL " + version_text(context.source.facts.version) + ", supported are 12 to 18",
+                   source < kSourceMajorMin ? "move with pg_dump, or upgrade the source to 12 or later first"
+                                            : "use a pgcutover that knows this version");
+  }
+  if (target < kTargetMajorMin || target > kMajorMax) {
+    context.blocks(context.target, "target-version", "",
+                   "PostgreSQL " + version_text(context.target.facts.version) + ", supported are 13 to 18",
+                   "use a target of a supported version");
+  }
+  if (target < source) {
+    context.blocks(context.target, "target-older", "",
+                   "the target is PostgreSQL " + std::to_string(target) + ", older than the source's " +
+                       std::to_string(source),
+                   "use a target of version " + std::to_string(source) + " or later");
+  }
+}
+
+void check_recovery(Context& context) {
+  for (const Side* side : {&context.source, &context.target}) {
+    if (!side->facts.in_recovery)
+      continue;
+    context.blocks(*side, side->name + "-in-recovery", "",
+                   "this server is a standby: neither slot nor fence can be made here",
+                   "give the primary's address (target_session_attrs=read-write finds it)");
+  }
+}
+
+void check_same_database(Context& context) {
+  const catalog::ServerFacts &source = context.source.facts, &target = context.target.facts;
+  if (source.system_identifier != target.system_identifier)
+    return;
+  if (source.database == target.database) {
+    context.blocks(
+        context.target, "same-database", target.database,
+        "source and target are the same database (system identifier " + source.system_identifier + ")",
+        "check --source and --target");
+  } else {
+    context.warns(context.target, "same-cluster", target.database,
+                  "source and target are databases of one server: its loss is the loss of both",
+                  "nothing, where a move inside one server is what you want");
+  }
+}
+
+void check_wal_level(Context& context, Side& side) {
+  const std::string level = catalog::setting(side.connection, "wal_level");
+  if (level == "logical")
+    return;
+  context.blocks(side, "wal-level", "wal_level",
+                 "wal_level is " + level + ", " +
+                     (side.is_source() ? "changes can't be streamed" : "the way back couldn't be streamed"),
+                 restart_setting("wal_level", "'logical'"));
+}
+
+void check_slots_and_walsenders(Context& context, Side& side) {
+  if (context.resuming)
+    return;  // ours are among those in use
+  const postgres::Result row = side.connection.one_row(R"(
+    SELECT pg_catalog.current_setting('max_replication_slots')::int,
+           (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int,
+           pg_catalog.current_setting('max_wal_senders')::int,
+           (SELECT count(*) FROM pg_catalog.pg_stat_replication)::int)");
+  const std::int64_t slots = row.integer(0, 0), slots_used = row.integer(0, 1);
+  const std::int64_t senders = row.integer(0, 2), senders_used = row.integer(0, 3);
+  const std::string use = side.is_source() ? "the stream" : "the way back";
+  if (slots_used >= slots) {
+    context.blocks(side, "no-free-slot", "max_replication_slots",
+                   "all " + std::to_string(slots) + " replication slots are in use, " + use + " needs one",
+                   "drop an unused slot (SELECT slot_name, active FROM pg_replication_slots), or " +
+                       restart_setting("max_replication_slots", std::to_string(slots + 2)));
+  }
+  if (senders_used >= senders) {
+    context.blocks(side, "no-free-walsender", "max_wal_senders",
+                   "all " + std::to_string(senders) + " walsenders are in use, " + use + " needs one",
+                   restart_setting("max_wal_senders", std::to_string(senders + 2)));
+  }
+}
+
+void check_leftover(Context& context, Side& side) {
+  if (context.resuming)
+    return;
+  const std::string relations = side.connection.one_value(R"(
+    SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'pgcutover')");
+  if (relations == "0")
+    return;
+  std::string whose = "tables that aren't this tool's";
+  const RunTable table = run_table(side.connection);
+  if (table == RunTable::unreadable) {
+    whose = "a migration's state that another role wrote";
+  } else if (table == RunTable::readable) {
+    const postgres::Result run = side.connection.exec(
+        "SELECT name, source_database, target_database, created_at::text FROM pgcutover.run LIMIT 1");
+    if (run.rows() == 0)
+      return;  // ended before it wrote its record: made again, idempotently
+    whose = "the state of migration " + run.text(0, 0) + " (" + run.text(0, 1) + " to " + run.text(0, 2) +
+            ", begun " + run.text(0, 3) + "), which is not between these two databases";
+  }
+  context.blocks(
+      side, "leftover", "pgcutover", "the schema pgcutover holds " + whose,
+      "end that migration with `pgcutover finish` or `pgcutover cancel`; if it is long gone: DROP SCHEMA "
+      "pgcutover CASCADE");
+}
+
+void check_encoding_and_collation(Context& context) {
+  const catalog::ServerFacts &source = context.source.facts, &target = context.target.facts;
+  if (source.encoding != target.encoding) {
+    context.blocks(context.target, "encoding-differs", target.database,
+                   "encoding is " + target.encoding + ", the source's is " + source.encoding +
+                       ": some text might not be storable",
+                   "CREATE DATABASE ... ENCODING '" + source.encoding + "' TEMPLATE template0");
+  }
+  const auto collation = [](const catalog::ServerFacts& f) {
+    return f.locale_provider + " " + (f.locale.empty() ? f.collate + "/" + f.ctype : f.locale);
+  };
+  if (collation(source) != collation(target)) {
+    context.warns(
+        context.target, "collation-differs", target.database,
+        "default collation is " + collation(target) + ", the source's is " + collation(source) +
+            ": text sorts and compares differently",
+        "create the target database with the source's locale, or make sure no application depends on order");
+  }
+}
+
+void check_extensions(Context& context) {
+  const postgres::Result rows = context.target.connection.exec(
+      "SELECT name, coalesce(default_version, '') FROM pg_catalog.pg_available_extensions");
+  std::map<std::string, std::string, std::less<>> available;
+  for (int i = 0; i < rows.rows(); ++i)
+    available.emplace(rows.text(i, 0), rows.text(i, 1));
+  for (const auto& [name, version] : context.catalog.extensions) {
+    const auto found = available.find(name);
+    if (found == available.end()) {
+      context.blocks(context.target, "extensions-missing", name,
+                     "extension " + name + " " + version + " of the source isn't available here",
+                     "install the package that holds it on the target's host, or DROP EXTENSION " +
+                         postgres::quote_identifier(name) + " on the source where it isn't used");
+    } else if (found->second != version && name != "plpgsql") {
+      context.warns(context.target, "extension-version", name,
+                    "extension " + name + " is " + version + " on the source, CREATE EXTENSION makes it " +
+                        found->second + " here",
+                    "read the extension's release notes; ALTER EXTENSION " +
+                        postgres::quote_identifier(name) + " UPDATE on the source first, where it can be");
+    }
+  }
+}
+
+void check_target_empty(Context& context) {
+  if (context.resuming)
+    return;
+  const postgres::Result rows = context.target.connection.exec(R"(
+    WITH spaces AS (
+      SELECT oid, nspname FROM pg_catalog.pg_namespace
+       WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pgcutover') AND nspname !~ '^pg_(toast|temp_)'
+    ), objects AS (
+      SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid, relnamespace AS space, relname AS name,
+             CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'matview'
+                          WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
+        FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'S', 'v', 'm', 'f', 'c')
+      UNION ALL
+      SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace, proname, 'function'
+        FROM pg_catalog.pg_proc
+      UNION ALL
+      SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace, typname, 'type'
+        FROM pg_catalog.pg_type
+       WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'b' AND typelem = 0)
+    ), everything AS (
+      SELECT o.class, o.oid, o.kind, s.nspname || '.' || o.name AS name FROM objects o JOIN spaces s ON s.oid = o.space
+      UNION ALL
+      SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, 'schema', nspname FROM spaces WHERE nspname <> 'public'
+      UNION ALL
+      SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid, 'large object', oid::text
+        FROM pg_catalog.pg_largeobject_metadata
+    )
+    SELECT o.kind || ' ' || o.name FROM everything o
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                        WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype = 'e')
+     ORDER BY o.kind = 'table' DESC, 1)");
+  if (rows.rows() == 0)
+    return;
+  std::vector<std::string> names;
+  for (int i = 0; i < rows.rows(); ++i)
+    names.push_back(rows.text(i, 0));
+  const std::string database = context.target.facts.database;
+  context.blocks(
+      context.target, "target-not-empty", database,
+      "the target holds " + std::to_string(names.size()) + " object(s): " + list_text(names),
+      "give an empty database: CREATE DATABASE ... TEMPLATE template0; nothing is ever dropped for you");
+}
+
+}  // namespace cutover::check

@@ -1,0 +1,145 @@
+// What in the tables can't be streamed, or not without a decision.
+
+#include <algorithm>
+
+#include "cutover/check/context.h"
+#include "replication/postgres/quote.h"
+
+namespace cutover::check {
+namespace {
+
+// A published table without an identity makes the application's own UPDATE and DELETE fail: that is why this
+// blocks wherever the table was ever changed in place.
+void check_identity(Context& context, const catalog::Table& table) {
+  const bool nothing = table.replica_identity == 'n';
+  const std::string id = nothing ? "identity-nothing" : "keyless-table";
+  const std::string what = nothing ? "has REPLICA IDENTITY NOTHING"
+                           : table.has_deferrable_unique
+                               ? "has no key that is checked at once (DEFERRABLE ones don't count)"
+                           : table.replica_identity == 'i' ? "lost the index that was its replica identity"
+                                                           : "has no primary key";
+  const std::string alter = "ALTER TABLE " + table.qualified();
+  const std::string remedy =
+      nothing ? alter + " REPLICA IDENTITY DEFAULT;  or FULL where it has no primary key"
+              : alter + " ADD PRIMARY KEY (...);  or " + alter +
+                    " REPLICA IDENTITY USING INDEX ...;  or allow REPLICA IDENTITY FULL with --keyless-full";
+  if (table.replica_identity == 'f') {
+    context.warns(
+        context.source, id, table.display(),
+        what + " and REPLICA IDENTITY FULL: each UPDATE and DELETE searches the whole table on the target",
+        alter + " ADD PRIMARY KEY (...);  where it is large and often changed");
+  } else if (context.input.keyless_full) {
+    context.warns(context.source, id, table.display(),
+                  what + ": REPLICA IDENTITY FULL will be set for the migration and put back",
+                  "nothing, or " + alter + " ADD PRIMARY KEY (...);");
+  } else if (table.updates > 0) {
+    context.blocks(context.source, id, table.display(),
+                   what + " and saw " + std::to_string(table.updates) +
+                       " UPDATEs and DELETEs: once it is published they would fail in the application",
+                   remedy);
+  } else {
+    context.warns(context.source, id, table.display(),
+                  what + ": its UPDATE and DELETE would fail once it is published (none was seen so far)",
+                  remedy);
+  }
+}
+
+}  // namespace
+
+void check_keys(Context& context) {
+  for (const catalog::Table& table : context.catalog.tables) {
+    if (!table.stores_rows() || table.unlogged)
+      continue;
+    if (table.keyless())
+      check_identity(context, table);
+    for (const catalog::Column& column : table.columns) {
+      if (!column.generated || std::ranges::find(table.key, column.name) == table.key.end())
+        continue;
+      context.blocks(context.source, "generated-key", table.display(),
+                     "column " + column.name +
+                         " of its key is generated: the stream doesn't carry it, so no row could "
+                         "be found again",
+                     "ALTER TABLE " + table.qualified() + " REPLICA IDENTITY USING INDEX ...;  one without " +
+                         postgres::quote_identifier(column.name));
+    }
+  }
+}
+
+void check_unlogged(Context& context) {
+  for (const catalog::Table& table : context.catalog.tables) {
+    if (!table.unlogged || !table.stores_rows())
+      continue;
+    context.blocks(context.source, "unlogged-tables", table.display(),
+                   "is UNLOGGED: its changes never reach the stream",
+                   "ALTER TABLE " + table.qualified() +
+                       " SET LOGGED;  or --exclude it; or, to have it copied just once, "
+                       "--accept unlogged-tables:" +
+                       table.display());
+  }
+}
+
+void check_row_security(Context& context) {
+  std::vector<std::string> oids;
+  for (const catalog::Table& table : context.catalog.tables)
+    oids.push_back(std::to_string(table.oid));
+  const postgres::Result rows = context.source.connection.exec(
+      R"(
+    SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = ANY ($1::pg_catalog.oid[]) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+     ORDER BY 1)",
+      postgres::Params{postgres::array_literal(oids)});
+  for (int i = 0; i < rows.rows(); ++i) {
+    context.blocks(context.source, "row-security", rows.text(i, 0),
+                   "row security applies to role " + context.source.facts.user + ": it can't read every row",
+                   "ALTER ROLE " + postgres::quote_identifier(context.source.facts.user) + " BYPASSRLS;");
+  }
+}
+
+void check_triggers(Context& context) {
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT c.oid, t.tgname, t.tgenabled FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+     WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') ORDER BY c.oid, t.tgname)");
+  for (int i = 0; i < rows.rows(); ++i) {
+    const catalog::Table* table = context.catalog.find(rows.oid(i, 0));
+    if (table == nullptr)
+      continue;
+    const std::string mode = rows.view(i, 2) == "A" ? "ALWAYS" : "REPLICA";
+    context.blocks(context.source, "trigger-fires-always", table->display() + "." + rows.text(i, 1),
+                   "trigger " + rows.text(i, 1) + " is ENABLE " + mode +
+                       ": on the target it would fire again for each "
+                       "applied change, whose effects arrive by themselves",
+                   "ALTER TABLE " + table->qualified() + " ENABLE TRIGGER " +
+                       postgres::quote_identifier(rows.view(i, 1)) + ";  (the ordinary mode)");
+  }
+}
+
+void check_outside_stream(Context& context) {
+  if (context.catalog.large_objects > 0) {
+    context.warns(
+        context.source, "large-objects", "",
+        std::to_string(context.catalog.large_objects) +
+            " large objects: the stream doesn't carry them, they are copied again before the pause",
+        "keep writers of large objects still from then on; `lo_unlink` those that nobody needs (vacuumlo)");
+  }
+  if (!context.catalog.matviews.empty()) {
+    context.warns(context.source, "matviews", "",
+                  std::to_string(context.catalog.matviews.size()) + " materialized views (" +
+                      list_text(context.catalog.matviews) + "): refreshed on the target before the pause",
+                  "run REFRESH MATERIALIZED VIEW on the target after the switch where they must be fresh");
+  }
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'f'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+                          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0)
+     ORDER BY 1)");
+  for (int i = 0; i < rows.rows(); ++i) {
+    context.warns(context.source, "foreign-tables", rows.text(i, 0),
+                  "is a foreign table: its definition moves, its rows stay where they are",
+                  "make sure that the target reaches the foreign server, with its user mappings");
+  }
+}
+
+}  // namespace cutover::check

@@ -1,0 +1,294 @@
+// One scenario for each finding: a good pair, spoilt in one way.
+#include "cutover/check/check.h"
+
+#include <doctest/doctest.h>
+#include <functional>
+
+#include "tests/integration/check/pair.h"
+
+using checks::Pair;
+using checks::to_text;
+using cutover::check::CheckInput;
+using cutover::check::run_checks;
+using replication::base::Findings;
+using replication::base::Severity;
+
+namespace {
+
+struct Scenario {
+  const char* id;
+  const char* server;
+  const char* object;
+  Severity severity;
+  const char* on_source = "";  // as superuser
+  const char* on_target = "";
+  const char* says = "";  // in the message
+  std::function<void(CheckInput&)> tweak = {};
+  const char* clean_up = "";  // roles and slots outlive databases; on both clusters
+};
+
+constexpr Severity kBlocks = Severity::blocks, kWarns = Severity::warns;
+
+const std::vector<Scenario>& scenarios() {
+  static const std::vector<Scenario> all = {
+      {"keyless-table", "source", "public.log", kBlocks,
+       "CREATE TABLE log(m text); INSERT INTO log VALUES ('a'); UPDATE log SET m = 'b'; ALTER TABLE log "
+       "OWNER TO mover",
+       "", "saw 1 UPDATE"},
+      {"keyless-table", "source", "public.log", kWarns,
+       "CREATE TABLE log(m text); ALTER TABLE log OWNER TO mover", "", "would fail"},
+      {"keyless-table", "source", "public.log", kWarns,
+       "CREATE TABLE log(m text); INSERT INTO log VALUES ('a'); UPDATE log SET m = 'b'; ALTER TABLE log "
+       "OWNER TO mover",
+       "", "REPLICA IDENTITY FULL will be set", [](CheckInput& i) { i.keyless_full = true; }},
+      {"keyless-table", "source", "public.late", kBlocks,
+       "CREATE TABLE late(id int PRIMARY KEY DEFERRABLE); INSERT INTO late VALUES (1); DELETE FROM late; "
+       "ALTER TABLE late OWNER TO mover",
+       "", "DEFERRABLE"},
+      {"keyless-table", "source", "public.whole", kWarns,
+       "CREATE TABLE whole(m text); ALTER TABLE whole REPLICA IDENTITY FULL, OWNER TO mover", "",
+       "whole table"},
+      {"identity-nothing", "source", "public.none", kBlocks,
+       "CREATE TABLE none(id int PRIMARY KEY); ALTER TABLE none REPLICA IDENTITY NOTHING, OWNER TO mover; "
+       "INSERT INTO none VALUES (1); UPDATE none SET id = 2",
+       "", "NOTHING"},
+      {"generated-key", "source", "public.g", kBlocks,
+       "CREATE TABLE g(a int, b int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY); ALTER TABLE g OWNER TO "
+       "mover",
+       "", "column b"},
+      {"unlogged-tables", "source", "public.scratch", kBlocks,
+       "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover"},
+      {"unlogged-tables", "source", "public.scratch", kWarns,
+       "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover", "",
+       "(accepted)", [](CheckInput& i) { i.accepted = {"unlogged-tables:public.scratch"}; }},
+      {"trigger-fires-always", "source", "public.good.t", kBlocks,
+       "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; ALTER FUNCTION f() "
+       "OWNER TO mover; "
+       "CREATE TRIGGER t AFTER INSERT ON good FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE good ENABLE "
+       "ALWAYS TRIGGER t"},
+      {"large-objects", "source", "", kWarns, "SELECT lo_create(0)", "", "1 large objects"},
+      {"matviews", "source", "", kWarns, "CREATE MATERIALIZED VIEW mv AS SELECT 1", "", "\"public\".\"mv\""},
+      {"foreign-tables", "source", "public.ft", kWarns,
+       "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE ft(id "
+       "int) SERVER s"},
+      {"missing-privilege", "source", "app", kBlocks,
+       "CREATE TABLE theirs(id int PRIMARY KEY); ALTER TABLE theirs OWNER TO app", "", "public.theirs"},
+      {"missing-privilege", "source", "app", kBlocks,
+       "CREATE SEQUENCE theirs; ALTER SEQUENCE theirs OWNER TO app", "", "1 sequence(s)"},
+      {"missing-privilege", "source", "USAGE ON SCHEMA closed", kBlocks,
+       "CREATE SCHEMA closed; CREATE TABLE closed.t(id int PRIMARY KEY); ALTER TABLE closed.t OWNER TO "
+       "mover"},
+      {"member-of-tool-role",
+       "source",
+       "insider",
+       kBlocks,
+       "CREATE ROLE insider LOGIN; GRANT mover TO insider",
+       "",
+       "behind the fence",
+       {},
+       "DROP ROLE IF EXISTS insider"},
+      {"extensions-missing", "target", "postgis", kBlocks,
+       "SET allow_system_table_mods = on; INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
+       "extrelocatable, "
+       "extversion) VALUES (999999, 'postgis', 10, 2200, false, '3.4')",
+       "", "3.4"},
+      {"extension-version", "target", "citext", kWarns, "CREATE EXTENSION citext VERSION '1.4'", "", "1.4"},
+      {"scheduled-jobs", "source", "pg_cron", kWarns,
+       "SET allow_system_table_mods = on; INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
+       "extrelocatable, "
+       "extversion) VALUES (999998, 'pg_cron', 10, 2200, false, '1.6')"},
+      {"leftover", "source", "pgcutover", kBlocks,
+       "CREATE SCHEMA pgcutover; CREATE TABLE pgcutover.other(id int)", "", "aren't this tool's"},
+      {"leftover", "target", "pgcutover", kBlocks, "",
+       "CREATE SCHEMA pgcutover; CREATE TABLE pgcutover.run(name text, source_system text, target_system "
+       "text, "
+       "source_database text, target_database text, created_at timestamptz DEFAULT now()); "
+       "INSERT INTO pgcutover.run VALUES ('shop', '1', '2', 'old', 'new'); "
+       "GRANT USAGE ON SCHEMA pgcutover TO mover; GRANT SELECT ON pgcutover.run TO mover",
+       "migration shop"},
+      {"leftover", "target", "pgcutover", kBlocks, "",
+       "CREATE SCHEMA pgcutover; CREATE TABLE pgcutover.run(name text)", "another role"},
+      {"slot-runway", "source", "", kBlocks, "CHECKPOINT", "", "lasts",
+       [](CheckInput& i) { i.source_free_bytes = 0; }},
+      {"slot-runway", "source", "", kWarns, "", "", "isn't known"},
+      {"pg-dump", "source", "/no/such/place/pg_dump", kBlocks, "", "", "",
+       [](CheckInput& i) { i.pg_bindir = "/no/such/place"; }},
+      {"max-connections", "source", "max_connections", kBlocks, "", "", "with 5000 copy jobs",
+       [](CheckInput& i) { i.jobs = 5000; }},
+      {"max-connections", "target", "max_connections", kBlocks, "", "", "with 5000 copy jobs",
+       [](CheckInput& i) { i.jobs = 5000; }},
+  };
+  return all;
+}
+
+Findings check(const Pair& pair, const std::function<void(CheckInput&)>& tweak = {},
+               const char* user = "mover") {
+  pair.quiet();
+  Pair::Sessions sessions = pair.sessions(user);
+  CheckInput input{.source = sessions.source, .target = sessions.target};
+  if (tweak)
+    tweak(input);
+  return run_checks(input);
+}
+
+void expect(const Findings& findings, const char* server, const char* id, const char* object,
+            Severity severity, const char* says = "") {
+  INFO(to_text(findings));
+  CHECK(checks::well_formed(findings));
+  const auto* found = checks::find(findings, server, id, object);
+  REQUIRE(found != nullptr);
+  CHECK(found->severity == severity);
+  CHECK(found->message.find(says) != std::string::npos);
+  CHECK_FALSE(found->remedy.empty());
+}
+
+}  // namespace
+
+TEST_CASE("a good pair has nothing that blocks") {
+  const Pair pair("good_pair");
+  const Findings findings = check(pair);
+  INFO(to_text(findings));
+  CHECK_FALSE(cutover::check::blocks(findings));
+  CHECK(checks::well_formed(findings));
+  // Nothing to say but that the free space can't be seen; before 15, when the tool is a superuser, as much.
+  CHECK(findings.size() == 1);
+  CHECK(check(pair, [](CheckInput& i) { i.source_free_bytes = std::int64_t{1} << 60; }).empty());
+}
+
+TEST_CASE("each way to spoil the pair is found, with its remedy") {
+  int number = 0;
+  for (const Scenario& s : scenarios()) {
+    ++number;
+    CAPTURE(number);
+    CAPTURE(std::string(s.id));
+    CAPTURE(std::string(s.says));
+    const bool superuser_tool = checks::clusters().source.major() < 15;
+    if (superuser_tool &&
+        (std::string_view(s.id) == "missing-privilege" || std::string_view(s.says) == "another role")) {
+      continue;  // nothing is missing for a superuser
+    }
+    const Pair pair("spoilt_" + std::to_string(number));
+    if (*s.on_source != '\0')
+      pair.on_source(s.on_source);
+    if (*s.on_target != '\0')
+      pair.on_target(s.on_target);
+    Findings findings;
+    // Statistics of the spoiling session arrive a moment after it ended (before 15).
+    harness::wait_until(replication::base::Deadline::in(replication::base::milliseconds(15'000)),
+                        "it is found", [&] {
+                          findings = check(pair, s.tweak);
+                          const auto* found = checks::find(findings, s.server, s.id, s.object);
+                          return found != nullptr && found->severity == s.severity;
+                        });
+    expect(findings, s.server, s.id, s.object, s.severity, s.says);
+    if (s.severity == kBlocks)
+      CHECK(cutover::check::blocks(findings));
+    if (*s.clean_up != '\0') {
+      checks::clusters().source.sql("postgres", s.clean_up);
+      checks::clusters().target.sql("postgres", s.clean_up);
+    }
+  }
+}
+
+TEST_CASE("a target that isn't empty is refused, with the first of what it holds") {
+  const Pair pair("not_empty");
+  const char* spoilers[] = {"CREATE TABLE t(id int)",
+                            "CREATE SEQUENCE s",
+                            "CREATE VIEW v AS SELECT 1",
+                            "CREATE TYPE mood AS ENUM ('x')",
+                            "CREATE DOMAIN d AS int",
+                            "CREATE TYPE pair AS (a int)",
+                            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                            "CREATE SCHEMA shop",
+                            "SELECT lo_create(0)"};
+  for (const char* sql : spoilers) {
+    CAPTURE(std::string(sql));
+    const std::string database = "not_empty";
+    checks::clusters().target.sql("postgres", "DROP DATABASE " + database);
+    checks::clusters().target.sql("postgres",
+                                  "CREATE DATABASE " + database + " OWNER mover TEMPLATE template0");
+    pair.on_target(sql);
+    expect(check(pair), "target", "target-not-empty", "not_empty", kBlocks, "1 object(s)");
+  }
+  pair.on_target("CREATE EXTENSION citext");
+  expect(check(pair), "target", "target-not-empty", "not_empty", kBlocks, "1 object(s)");
+}
+
+TEST_CASE("a migration under way finds its own tables on the target and goes on") {
+  const Pair pair("under_way");
+  const auto system = [](const harness::Cluster& c) {
+    return *c.value("postgres", "SELECT system_identifier FROM pg_control_system()");
+  };
+  const std::string record =
+      "CREATE SCHEMA pgcutover AUTHORIZATION mover; CREATE TABLE pgcutover.run(name text, source_system "
+      "text, "
+      "target_system text, source_database text, target_database text); ALTER TABLE pgcutover.run OWNER TO "
+      "mover; "
+      "INSERT INTO pgcutover.run VALUES ('x', '" +
+      system(checks::clusters().source) + "', '" + system(checks::clusters().target) +
+      "', 'under_way', 'under_way')";
+  pair.on_source(record);
+  pair.on_target(record + "; CREATE TABLE good(id int)");
+  const Findings findings = check(pair);
+  INFO(to_text(findings));
+  CHECK_FALSE(cutover::check::blocks(findings));
+}
+
+TEST_CASE("encoding and collation are compared") {
+  const Pair pair("texts");
+  checks::clusters().target.sql("postgres", "DROP DATABASE texts");
+  checks::clusters().target.sql(
+      "postgres",
+      "CREATE DATABASE texts OWNER mover TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
+  const Findings findings = check(pair);
+  expect(findings, "target", "encoding-differs", "texts", kBlocks, "LATIN1");
+  expect(findings, "target", "collation-differs", "texts", kWarns, "C/C");
+}
+
+TEST_CASE("the same database twice is refused, two databases of one server are remarked on") {
+  const Pair pair("once"), other("twice");
+  pair.quiet();
+  auto a = checks::tool_session(checks::clusters().source, "source", "once", "mover");
+  auto b = checks::tool_session(checks::clusters().source, "target", "once", "mover");
+  expect(run_checks({.source = a, .target = b}), "target", "same-database", "once", kBlocks);
+  auto c = checks::tool_session(checks::clusters().source, "target", "twice", "mover");
+  expect(run_checks({.source = a, .target = c}), "target", "same-cluster", "twice", kWarns);
+}
+
+TEST_CASE("an accepted finding warns, by id or by id and object, and no other does") {
+  const Pair pair("accepting");
+  pair.on_source(
+      "CREATE UNLOGGED TABLE a(id int PRIMARY KEY); CREATE UNLOGGED TABLE b(id int PRIMARY KEY); "
+      "ALTER TABLE a OWNER TO mover; ALTER TABLE b OWNER TO mover");
+  const Findings one = check(pair, [](CheckInput& i) { i.accepted = {"unlogged-tables:public.a"}; });
+  expect(one, "source", "unlogged-tables", "public.a", kWarns, "(accepted)");
+  expect(one, "source", "unlogged-tables", "public.b", kBlocks);
+  const Findings both = check(pair, [](CheckInput& i) { i.accepted = {"unlogged-tables"}; });
+  CHECK_FALSE(cutover::check::blocks(both));
+  const Findings filtered = check(pair, [](CheckInput& i) { i.filter.exclude = {"public.?"}; });
+  CHECK_FALSE(cutover::check::blocks(filtered));
+}
+
+TEST_CASE("checking changes nothing on either server") {
+  const Pair pair("untouched");
+  pair.on_source("GRANT CONNECT ON DATABASE untouched TO app");
+  const std::string print = R"(
+    SELECT md5(string_agg(part, '' ORDER BY part)) FROM (
+      SELECT 'd' || xmin || d::text AS part FROM pg_database d UNION ALL
+      SELECT 'r' || xmin || r::text FROM pg_authid r UNION ALL SELECT 'm' || xmin || m::text FROM pg_auth_members m UNION ALL
+      SELECT 's' || xmin || s::text FROM pg_db_role_setting s UNION ALL
+      SELECT 'c' || xmin || c::text FROM pg_class c UNION ALL SELECT 'a' || xmin || a::text FROM pg_attribute a UNION ALL
+      SELECT 'n' || xmin || n::text FROM pg_namespace n UNION ALL SELECT 'p' || xmin || oid::text FROM pg_proc UNION ALL
+      SELECT 'u' || xmin || u::text FROM pg_publication u UNION ALL SELECT 'l' || slot_name FROM pg_replication_slots
+    ) parts)";
+  const auto both = [&] {
+    return *checks::clusters().source.value("untouched", print) +
+           *checks::clusters().target.value("untouched", print);
+  };
+  const std::string before = both();
+  CHECK_FALSE(check(pair).empty());
+  CHECK_FALSE(check(pair, {}, "app").empty());
+  CHECK(both() == before);
+  pair.on_source("CREATE TABLE canary(id int)");
+  CHECK(both() != before);
+}
