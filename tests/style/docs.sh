@@ -28,6 +28,11 @@ for key in $keys; do
   grep -Eq "([\`.{ ]|^### )${key}([\`,:}]|$)" docs/plan-file.md || missing "docs/plan-file.md: key $key (cutover/plan/schema.cc) is missing"
 done
 
+findings=$(sed -n '/finding_kinds()/,/^}/s/^ *{"\([a-z-]*\)",.*/\1/p' cutover/check/check.cc | sort -u | words 20 "cutover/check/check.cc")
+for id in $findings; do
+  grep -q "\`$id\`" docs/findings.md || missing "docs/findings.md: finding $id (cutover/check/check.cc) is missing"
+done
+
 links=0
 while IFS=: read -r file target; do
   links=$((links + 1))
@@ -35,5 +40,5 @@ while IFS=: read -r file target; do
 done < <(grep -oHE '\]\([^)#:]+(#[^)]*)?\)' README.md CONTRIBUTING.md docs/*.md | sed -E 's/\]\(([^)]*)\)/\1/')
 [ $links -ge 8 ] || { echo "docs: found only $links links" >&2; exit 1; }
 
-echo "docs: $(wc -w <<<"$codes") exit codes, $(wc -w <<<"$keys") plan keys, $links links, $breaches breaches"
+echo "docs: $(wc -w <<<"$codes") exit codes, $(wc -w <<<"$keys") plan keys, $(wc -w <<<"$findings") findings, $links links, $breaches breaches"
 [ $breaches = 0 ]
