@@ -108,8 +108,12 @@ harness::ToolResult Play::verb(const std::string& name, const std::vector<std::s
   say("pgcutover " + name);
   std::vector<std::string> args = {name, "--plan", stage_.plan_file()};
   args.insert(args.end(), more.begin(), more.end());
-  const auto result = harness::Tool::run(args, Deadline::in(kVerbLimit));
-  stop_.check();
+  harness::Tool tool(args);
+  harness::wait_until(Deadline::in(kVerbLimit), "pgcutover " + name + " has ended", [&] {
+    stop_.check();
+    return !tool.running();
+  });
+  const harness::ToolResult result{tool.wait(Deadline::in(kVerbLimit)), tool.output(), tool.errors()};
   if (result.exit_code != 0) {
     std::string controller;
     if (controller_) {

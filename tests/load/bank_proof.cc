@@ -186,7 +186,7 @@ BankProof prove_bank(postgres::Connection& connection, const CommitLog& log, con
 
 std::string BankProof::summary() const {
   std::string text = std::to_string(acknowledged) + " acknowledged, " + std::to_string(doubtful) +
-                     " in doubt (" + std::to_string(doubtful_present) + " committed), " +
+                     " in doubt or under way (" + std::to_string(doubtful_present) + " committed), " +
                      std::to_string(transfers) + " transfers and " + std::to_string(journal) +
                      " journal rows, total " + std::to_string(total);
   if (acknowledged == 0) {
