@@ -25,6 +25,9 @@ constexpr milliseconds kRoomInterval{20};     // between looks at the clock whil
 constexpr milliseconds kHoldInterval{5};      // between looks at the queue while apply is busy
 constexpr milliseconds kAskInterval{10'000};  // of silence, before the server is asked for an answer
 constexpr milliseconds kFinishTime{3'000};
+constexpr milliseconds kShortWait{1};
+constexpr int kShortWaitsMax = 16;
+constexpr std::uint32_t kLargeRead = 128;       // messages: about what a unix socket holds
 constexpr std::uint32_t kEventsPerClock = 128;  // a look at the clock costs as much as a message
 
 base::NeedsOperator gap(const ReceiverOptions& options, const std::string& message) {
@@ -187,9 +190,25 @@ void Session::wait_for_data() {
   if (builder_.holding()) {
     until = until.sooner(Deadline::in(kHoldInterval));
   }
+  const auto before = base::Clock::now();
   stream_.wait(-1, until);
+  let_more_come(before);
   check_silence();
   send_status_if_due();
+}
+
+// A walsender that is a little slower than we are wakes us for every message, at three system calls each:
+// more than receiving itself. After a row of short waits a millisecond is given for more to gather; a lone
+// transaction never comes to that, and after a large read the socket may have been full, which must not hold
+// the walsender back.
+void Session::let_more_come(base::Clock::time_point waited_since) {
+  const bool large_read = events_ - events_at_wait_ >= kLargeRead;
+  const bool short_wait = base::Clock::now() - waited_since < kShortWait;
+  events_at_wait_ = events_;
+  short_waits_ = short_wait && !large_read ? std::min(short_waits_ + 1, kShortWaitsMax) : 0;
+  if (short_waits_ == kShortWaitsMax) {
+    connection_.stop().wait(Deadline::in(kShortWait));
+  }
 }
 
 void Session::heard() {

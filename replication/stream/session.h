@@ -59,6 +59,7 @@ class Session {
   void handle(const postgres::ReplicationStream::Event& event);
   void wait_for_room();
   void wait_for_data();
+  void let_more_come(base::Clock::time_point waited_since);
   void check_notices();
   void heard();
   void check_silence();
@@ -77,6 +78,8 @@ class Session {
   base::Deadline ask_due_;      // when silence is long enough to ask for an answer
   bool heard_ = false;          // something arrived since the last look at the clock
   std::uint32_t events_ = 0;
+  std::uint32_t events_at_wait_ = 0;  // `events_` when we last had to wait
+  int short_waits_ = 0;               // in a row
   bool proved_alive_ = false;
 };
 
