@@ -1,13 +1,14 @@
 // Apply: one thread, one connection, whole source transactions in commit order, in set-based batches.
 //
-// A batch is closed when the receiver's socket had nothing more to give or a limit is reached, so that an idle system
-// adds no delay and a backlog makes batches grow by itself; catch-up and live are one code path. Within a batch the
-// changes of a row are compacted to one, sorted by key, and sent as a few statements in one pipeline burst: progress
-// first (see progress.h), deletes, updates, inserts, COMMIT. A transaction larger than a batch becomes several such
-// bursts in one target transaction. Where a set-based statement fails on a unique or exclusion constraint, or touches
-// another number of rows than it was given, the batch is rolled back and repeated change by change in the source's
-// order: the mode that can't be wrong, and that names the row. A change that then hits no row is recorded in
-// pgcutover.conflict and counted; a constraint that still objects stops the stream with table, key and LSN.
+// A batch is closed when the receiver's socket had nothing more to give or a limit is reached, so that an
+// idle system adds no delay and a backlog makes batches grow by itself; catch-up and live are one code path.
+// Within a batch the changes of a row are compacted to one, sorted by key, and sent as a few statements in
+// one pipeline burst: progress first (see progress.h), deletes, updates, inserts, COMMIT. A transaction
+// larger than a batch becomes several such bursts in one target transaction. Where a set-based statement
+// fails on a unique or exclusion constraint, or touches another number of rows than it was given, the batch
+// is rolled back and repeated change by change in the source's order: the mode that can't be wrong, and that
+// names the row. A change that then hits no row is recorded in pgcutover.conflict and counted; a constraint
+// that still objects stops the stream with table, key and LSN.
 //
 // The controller's orders (hold, run_until, expect_marker) are the only way in from other threads.
 #pragma once
@@ -29,8 +30,8 @@
 
 namespace replication::apply {
 
-// A table's copy snapshot (see snapshot/copy.h): transactions visible in it are skipped for this table until the
-// marker arrives.
+// A table's copy snapshot (see snapshot/copy.h): transactions visible in it are skipped for this table until
+// the marker arrives.
 struct SnapshotFilter {
   std::string schema, name;
   std::string snapshot;
@@ -38,9 +39,9 @@ struct SnapshotFilter {
 };
 
 struct ApplierOptions {
-  postgres::ConnInfo server;            // where rows are written
+  postgres::ConnInfo server;  // where rows are written
   std::string server_name = "target";
-  std::string direction = "forward";    // row of pgcutover.progress
+  std::string direction = "forward";  // row of pgcutover.progress
   postgres::FencingToken token;
   std::vector<SnapshotFilter> filters;
   std::size_t batch_changes_max = 50'000;
@@ -53,14 +54,16 @@ struct ApplierOptions {
 };
 
 struct ApplyStats {
-  base::Lsn applied_lsn;                // commit end LSN of the last applied transaction
-  base::Lsn durable_lsn;                // flushed on the target
-  std::int64_t transactions = 0, changes = 0;   // received and dealt with, since this process started
-  std::int64_t applied = 0, compacted = 0, filtered = 0, conflicts = 0;  // changes = applied + compacted + filtered + conflicts
+  base::Lsn applied_lsn;                       // commit end LSN of the last applied transaction
+  base::Lsn durable_lsn;                       // flushed on the target
+  std::int64_t transactions = 0, changes = 0;  // received and dealt with, since this process started
+  std::int64_t applied = 0, compacted = 0, filtered = 0,
+               conflicts = 0;  // changes = applied + compacted + filtered + conflicts
   std::int64_t row_mode_batches = 0;
-  double heartbeat_lag_seconds = -1;    // age of the last heartbeat when applied; -1 = none seen yet
-  std::int64_t heartbeat_at_us = 0;     // source time of that heartbeat, since 2000-01-01
-  std::int64_t changes_since_marker = 0;  // row changes of published tables applied after the last marker: fence proof
+  double heartbeat_lag_seconds = -1;  // age of the last heartbeat when applied; -1 = none seen yet
+  std::int64_t heartbeat_at_us = 0;   // source time of that heartbeat, since 2000-01-01
+  std::int64_t changes_since_marker =
+      0;  // row changes of published tables applied after the last marker: fence proof
   std::string last_marker;
   bool held = false;
 };
@@ -80,19 +83,21 @@ class Applier {
 
   ApplyStats stats() const;
   std::exception_ptr failure() const;
-  // Where (re)started streams begin: the applied position, read from the target at start. Any thread; waits for the
-  // first connection. Throws the failure where apply ended.
+  // Where (re)started streams begin: the applied position, read from the target at start. Any thread; waits
+  // for the first connection. Throws the failure where apply ended.
   base::Lsn start_lsn() const;
 
-  // Waits until the marker with this token was applied and committed. On `reached`, marker_end is its commit's end.
-  WaitResult wait_marker(const std::string& token, base::Deadline deadline, base::Lsn* marker_end = nullptr) const;
+  // Waits until the marker with this token was applied and committed. On `reached`, marker_end is its
+  // commit's end.
+  WaitResult wait_marker(const std::string& token, base::Deadline deadline,
+                         base::Lsn* marker_end = nullptr) const;
   // Waits until everything applied so far is flushed on the target.
   WaitResult wait_durable(base::Lsn lsn, base::Deadline deadline) const;
 
   // Holds apply after the transaction under way (the stream goes on being received, up to the queue's bound).
   WaitResult hold(base::Deadline deadline);
-  // While held: applies every transaction whose commit LSN is below `lsn`, then holds again; `reached` once that is
-  // so (some later transaction must arrive: write a marker after `lsn` was taken).
+  // While held: applies every transaction whose commit LSN is below `lsn`, then holds again; `reached` once
+  // that is so (some later transaction must arrive: write a marker after `lsn` was taken).
   WaitResult run_until(base::Lsn lsn, base::Deadline deadline);
   void release();
 

@@ -1,0 +1,93 @@
+// From pgoutput messages to batches: knows where transactions begin and end, what was applied already, which
+// tables the rows belong to, which rows a table's own snapshot has, and the marker table.
+//
+// Pure but for `lookup`, which reads the target's catalog when a relation is first seen. One thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "replication/apply/applier.h"
+#include "replication/apply/batch.h"
+#include "replication/apply/snapshot_filter.h"
+#include "replication/pgoutput/message.h"
+#include "replication/pgoutput/relation_cache.h"
+
+namespace replication::apply {
+
+// What a batch contains beside its rows. Taken over into the statistics once the batch is applied.
+struct Tally {
+  struct Marker {
+    std::string token;
+    base::Lsn end_lsn;
+    bool ends_filter = false;
+  };
+  std::vector<Marker> markers;    // in the stream's order
+  std::int64_t transactions = 0;  // commits
+  std::int64_t changes = 0, filtered = 0;
+  std::int64_t changes_since_marker = 0;  // after the last of `markers`, or all
+  std::int64_t heartbeat_at_us = 0;       // source time since 2000-01-01; 0 = none
+};
+
+class Collector {
+ public:
+  using Lookup = std::function<const TargetTable&(const pgoutput::CachedRelation&)>;
+  Collector(const std::vector<SnapshotFilter>& filters, Lookup lookup);
+
+  // Adds one message to the batch. `applied`: transactions that committed below it were applied and are
+  // dropped.
+  void take(const pgoutput::Message& message, base::Lsn applied, Batch& batch, Tally& tally);
+
+  bool in_transaction() const { return in_transaction_; }
+  // The stream starts again from the applied position: forgets the unfinished transaction and the relations.
+  void reset();
+
+ private:
+  struct Filter {
+    SnapshotVisibility snapshot;
+    std::string marker;
+  };
+  struct Known {
+    const pgoutput::CachedRelation* relation = nullptr;
+    const TargetTable* table = nullptr;  // null for the marker table and until its first change
+    bool marker = false;
+    std::vector<Filter>* filters = nullptr;
+  };
+  struct Context {
+    Batch& batch;
+    Tally& tally;
+  };
+
+  void begin(const pgoutput::Begin& begin, base::Lsn applied, Batch& batch);
+  void commit(const pgoutput::Commit& commit, Context context);
+  void relation(const pgoutput::Relation& relation);
+  void insert(const pgoutput::Insert& insert, Context context);
+  void update(const pgoutput::Update& update, Context context);
+  void remove(const pgoutput::Delete& remove, Context context);
+  void truncate(const pgoutput::Truncate& truncate, Context context);
+
+  Known& known(base::Oid oid);
+  const TargetTable& table_of(Known& known);
+  // Counts a change; true where the table's copy has it already, or the whole transaction was applied.
+  bool skipped(const Known& known, Context context, std::size_t bytes);
+  std::span<pgoutput::ColumnValue> image(const pgoutput::Tuple& tuple, const Known& known, Batch& batch);
+  void marker_row(const Known& known, const pgoutput::Tuple& row, Context context);
+  void end_filters(Tally::Marker& marker);
+
+  const Lookup lookup_;
+  pgoutput::RelationCache relations_;
+  std::unordered_map<base::Oid, Known> known_;
+  std::unordered_map<std::string, std::vector<Filter>> filters_;  // by quoted, qualified name
+  std::vector<pgoutput::ColumnValue> scratch_;
+  std::string key_scratch_, other_key_scratch_;
+  bool in_transaction_ = false;
+  bool redelivered_ = false;  // the transaction under way was applied before
+  base::Xid xid_ = 0;
+  base::Lsn commit_lsn_;
+  std::vector<Tally::Marker> markers_under_way_;
+};
+
+}  // namespace replication::apply

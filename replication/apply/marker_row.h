@@ -1,0 +1,28 @@
+// The row of pgcutover.marker in the stream: id 1 is a marker's token, id 2 the heartbeat's time. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "replication/apply/target_table.h"
+#include "replication/pgoutput/relation_cache.h"
+
+namespace replication::apply {
+
+inline constexpr std::string_view kOwnSchema = "pgcutover";
+inline constexpr std::string_view kMarkerTable = "marker";
+
+struct MarkerRow {
+  std::optional<std::string> token;          // of row 1
+  std::optional<std::int64_t> heartbeat_us;  // of row 2: since 2000-01-01 UTC
+};
+
+// Text or binary. Throws Error where the row isn't the marker table's.
+MarkerRow read_marker_row(const pgoutput::CachedRelation& relation, Row row);
+
+// "2026-11-21 23:49:02.123456+00" (ISO, UTC) as microseconds since 2000-01-01. Throws Error on anything else.
+std::int64_t parse_timestamp(std::string_view text);
+
+}  // namespace replication::apply

@@ -1,0 +1,185 @@
+#include "replication/apply/statements.h"
+
+#include "replication/postgres/quote.h"
+
+namespace replication::apply {
+namespace {
+
+using postgres::quote_identifier;
+using postgres::quote_literal;
+
+std::string only(const TargetTable& table) {
+  return table.partitioned ? table.qualified : "ONLY " + table.qualified;
+}
+
+std::string rows_of(const TargetTable& table, std::string_view parameter, std::string_view alias) {
+  return "pg_catalog.unnest(" + std::string(parameter) + "::" + table.qualified + "[]) AS " +
+         std::string(alias);
+}
+
+bool masked(const Mask& unchanged, std::size_t column) {
+  return !unchanged.empty() && unchanged[column];
+}
+
+void append_separated(std::string& out, std::string_view separator, const std::string& item) {
+  out += (out.empty() ? "" : std::string(separator)) + item;
+}
+
+// t.k = u.k AND ...
+std::string same_key(const TargetTable& table, std::string_view left, std::string_view right) {
+  std::string out;
+  for (const auto& key : table.key) {
+    const std::string name = quote_identifier(table.columns[key.target].name);
+    append_separated(
+        out, " AND ",
+        std::string(left) + "." + name + " " + key.equals + " " + std::string(right) + "." + name);
+  }
+  return out;
+}
+
+// The same image in every column the source has. Image equality works for types without an equality operator,
+// tells apart what = doesn't, and takes NULLs as equal. The casts keep the parser from comparing column by
+// column.
+std::string same_image(const TargetTable& table, std::string_view left, std::string_view right) {
+  std::string left_row, right_row;
+  for (const auto& column : table.columns) {
+    if (column.written()) {
+      append_separated(left_row, ", ", std::string(left) + "." + quote_identifier(column.name));
+      append_separated(right_row, ", ", std::string(right) + "." + quote_identifier(column.name));
+    }
+  }
+  if (left_row.empty()) {
+    return "true";
+  }
+  return "ROW(" + left_row + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" + right_row +
+         ")::pg_catalog.record";
+}
+
+// The condition that finds exactly one row for $1 in table alias t.
+std::string one_row(const TargetTable& table) {
+  if (table.matching == Matching::key) {
+    return same_key(table, "t", "o");
+  }
+  std::string found =
+      "t.ctid = (SELECT x.ctid FROM " + only(table) + " AS x, " + rows_of(table, "$1", "o") + " WHERE ";
+  if (table.matching == Matching::first_of_key) {
+    // Within a transaction two rows may have the key for a moment. A key that was there before is moved on or
+    // deleted before one that came later: oldest transaction first, then oldest command.
+    found +=
+        same_key(table, "x", "o") + " ORDER BY pg_catalog.age(x.xmin) DESC, x.cmin::pg_catalog.text::int8";
+  } else {
+    found += same_image(table, "x", "o");
+  }
+  return found + " LIMIT 1)";
+}
+
+// Only with Matching::key is the old row joined; otherwise it is used inside the subquery.
+std::string joined_old(const TargetTable& table) {
+  return table.matching == Matching::key ? rows_of(table, "$1", "o") : "";
+}
+
+// The columns of INSERT; `value` gives the expression for each.
+template <typename Value>
+std::string insert_from(const TargetTable& table, const std::string& source, Value value) {
+  std::string names, values;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    if (table.columns[i].written()) {
+      append_separated(names, ", ", quote_identifier(table.columns[i].name));
+      append_separated(values, ", ", value(i));
+    }
+  }
+  const std::string into = "INSERT INTO " + table.qualified;
+  if (names.empty()) {
+    return into + " SELECT FROM " + source;
+  }
+  return into + " (" + names + ") OVERRIDING SYSTEM VALUE SELECT " + values + " FROM " + source;
+}
+
+}  // namespace
+
+std::string insert_sql(const TargetTable& table) {
+  return insert_from(table, rows_of(table, "$1", "u"),
+                     [&](std::size_t i) { return "u." + quote_identifier(table.columns[i].name); });
+}
+
+std::string delete_sql(const TargetTable& table) {
+  return "DELETE FROM " + only(table) + " AS t USING " + rows_of(table, "$1", "u") + " WHERE " +
+         same_key(table, "t", "u");
+}
+
+std::string update_sql(const TargetTable& table, const Mask& unchanged) {
+  std::string set, guard;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    const auto& column = table.columns[i];
+    if (!column.written() || table.is_key(i) || masked(unchanged, i)) {
+      continue;
+    }
+    const std::string name = quote_identifier(column.name);
+    if (column.identity == 'a') {
+      guard += " AND t." + name + " IS NOT DISTINCT FROM u." + name;
+    } else {
+      append_separated(set, ", ", name + " = u." + name);
+    }
+  }
+  if (set.empty()) {  // nothing to set: only count whether the rows are there
+    return "SELECT 1 FROM " + only(table) + " AS t, " + rows_of(table, "$1", "u") + " WHERE " +
+           same_key(table, "t", "u") + guard;
+  }
+  return "UPDATE " + only(table) + " AS t SET " + set + " FROM " + rows_of(table, "$1", "u") + " WHERE " +
+         same_key(table, "t", "u") + guard;
+}
+
+std::string update_one_sql(const TargetTable& table, const Mask& unchanged) {
+  std::string set;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    if (table.columns[i].written() && !masked(unchanged, i)) {
+      const std::string name = quote_identifier(table.columns[i].name);
+      append_separated(set, ", ", name + " = n." + name);
+    }
+  }
+  const std::string old_rows = joined_old(table);
+  const std::string from = rows_of(table, "$2", "n") + (old_rows.empty() ? "" : ", " + old_rows);
+  if (set.empty()) {
+    return "SELECT 1 FROM " + only(table) + " AS t, " + from + " WHERE " + one_row(table);
+  }
+  return "UPDATE " + only(table) + " AS t SET " + set + " FROM " + from + " WHERE " + one_row(table);
+}
+
+std::string replace_one_sql(const TargetTable& table, const Mask& unchanged) {
+  const std::string old_rows = joined_old(table);
+  const std::string removed = "WITH removed AS (DELETE FROM " + only(table) + " AS t" +
+                              (old_rows.empty() ? "" : " USING " + old_rows) + " WHERE " + one_row(table) +
+                              " RETURNING t.*) ";
+  return removed + insert_from(table, "removed AS r, " + rows_of(table, "$2", "n"), [&](std::size_t i) {
+           return (masked(unchanged, i) ? "r." : "n.") + quote_identifier(table.columns[i].name);
+         });
+}
+
+std::string delete_one_sql(const TargetTable& table) {
+  const std::string old_rows = joined_old(table);
+  return "DELETE FROM " + only(table) + " AS t" + (old_rows.empty() ? "" : " USING " + old_rows) + " WHERE " +
+         one_row(table);
+}
+
+std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity) {
+  std::string names;
+  for (const auto* table : tables) {
+    append_separated(names, ", ", only(*table));
+  }
+  return "TRUNCATE " + names + (restart_identity ? " RESTART IDENTITY" : "");
+}
+
+std::string conflict_sql(const TargetTable& table) {
+  const auto image = [&](std::string_view parameter) {
+    return "(SELECT pg_catalog.row_to_json(r)::pg_catalog.text FROM " + rows_of(table, parameter, "r") +
+           " LIMIT 1)";
+  };
+  return "INSERT INTO pgcutover.conflict (direction, schema_name, table_name, kind, key, lsn, xid, old_row, "
+         "new_row) "
+         "SELECT $3::pg_catalog.text, " +
+         quote_literal(table.schema) + ", " + quote_literal(table.name) +
+         ", $4::pg_catalog.text, $5::pg_catalog.text, $6::pg_catalog.pg_lsn, $7::pg_catalog.int8, " +
+         image("$1") + ", " + image("$2");
+}
+
+}  // namespace replication::apply

@@ -1,0 +1,39 @@
+// The SQL text of apply's statements: pure functions of a table. Every name is qualified and quoted;
+// operators are named with their schema, since search_path is pg_catalog only (a citext key would be compared
+// as text otherwise).
+//
+// Parameters are arrays of the table's row type (row_encoder.h). ONLY, wherever the target isn't partitioned
+// itself: a child's rows come under the child's own name. Key, generated and identity ALWAYS columns are
+// never SET.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "replication/apply/target_table.h"
+
+namespace replication::apply {
+
+// Sets: $1 = rows.
+std::string insert_sql(const TargetTable& table);
+std::string delete_sql(const TargetTable& table);
+// Leaves `unchanged` columns alone. A row whose identity ALWAYS column differs isn't touched, which shows in
+// the count.
+std::string update_sql(const TargetTable& table, const Mask& unchanged);
+
+// One row: $1 = array of the old row, $2 = array of the new one. Found by key, first of key or whole row, as
+// the table's matching says; sets the key too.
+std::string update_one_sql(const TargetTable& table, const Mask& unchanged);
+// One row, deleted and inserted again with its unsent values kept: identity ALWAYS columns can't be SET. $1,
+// $2 likewise.
+std::string replace_one_sql(const TargetTable& table, const Mask& unchanged);
+// One row: $1 = array of the old row.
+std::string delete_one_sql(const TargetTable& table);
+
+std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity);
+
+// Records a change that hit no row: $1 = array of old rows, $2 = of new ones (either may be empty), $3
+// direction, $4 kind, $5 key, $6 LSN, $7 xid. The server turns the images into JSON text.
+std::string conflict_sql(const TargetTable& table);
+
+}  // namespace replication::apply

@@ -1,0 +1,72 @@
+// What apply knows of one published table: the target's columns and key, and how the source's columns map to
+// them.
+//
+// Pure data, made by TargetTables (target_tables.h). Immutable after loading: a relation that changes its
+// shape gets another TargetTable, so that changes which were collected under the old shape stay right.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "replication/base/lsn.h"
+#include "replication/pgoutput/message.h"
+
+namespace replication::apply {
+
+// A row image in the source's column order.
+using Row = std::span<const pgoutput::ColumnValue>;
+// One flag for each of the target's columns: left alone, since its value was not sent.
+using Mask = std::vector<bool>;
+
+// How a changed row is found on the target.
+enum class Matching {
+  key,           // by a unique, immediate index: changes can be compacted and sent as sets
+  first_of_key,  // by a deferrable key: duplicates may exist within a transaction, oldest first, one by one
+  whole_row,     // no key: one of the rows with this very image, one by one
+  none,          // never: the source publishes no updates and deletes of it
+};
+
+struct TargetColumn {
+  std::string name;
+  base::Oid type = 0;
+  std::int32_t typmod = -1;
+  std::string type_name;   // format_type()
+  char identity = '\0';    // 'a' ALWAYS, 'd' BY DEFAULT
+  bool generated = false;  // never written
+  int source = -1;         // index of the source's column; -1 = the target has it alone
+
+  bool written() const { return source >= 0 && !generated; }
+};
+
+struct KeyColumn {
+  std::size_t source = 0, target = 0;  // indexes of the column on either side
+  std::string equals;                  // its index's equality operator: OPERATOR("pg_catalog".=)
+};
+
+struct TargetTable {
+  std::uint64_t id = 0;  // unique in the process: names prepared statements
+  base::Oid oid = 0, row_type = 0, array_type = 0;
+  std::string schema, name;
+  std::string qualified;  // quoted
+  std::string display;    // for people
+  bool partitioned = false;
+  Matching matching = Matching::none;
+  pgoutput::ReplicaIdentity identity = pgoutput::ReplicaIdentity::default_;
+  std::vector<TargetColumn> columns;  // live ones in the order of the row type
+  std::vector<int> target_of;         // source column -> target column
+  std::vector<KeyColumn> key;
+  bool identity_always = false;  // a written column is GENERATED ALWAYS AS IDENTITY
+
+  bool is_key(std::size_t target) const;
+};
+
+// The key's values as bytes that differ exactly when the values' stored bytes do and whose (length, bytes)
+// order follows the index's for fixed-length types. `scratch` holds them where the key has several columns.
+std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch);
+// The key for people: "id=17, region='eu'". Binary values of other types than integers and texts come as hex.
+std::string describe_key(const TargetTable& table, Row row);
+
+}  // namespace replication::apply

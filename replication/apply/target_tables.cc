@@ -1,0 +1,237 @@
+#include "replication/apply/target_tables.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "replication/base/error.h"
+#include "replication/postgres/quote.h"
+
+namespace replication::apply {
+namespace {
+
+using pgoutput::CachedRelation;
+using pgoutput::ReplicaIdentity;
+using postgres::quote_identifier;
+
+// Types below are built in: the same OID means the same type on every server.
+constexpr base::Oid kFirstUserOid = 16384;
+
+// A unique index that identifies rows: complete, valid, no expressions, no predicate.
+struct UniqueIndex {
+  bool primary = false, immediate = true, not_null = true;
+  std::vector<std::pair<std::string, std::string>> columns;  // name, equality operator
+};
+
+// `kind` and oids; throws where there is no such table.
+void load_identity(postgres::Connection& connection, const CachedRelation& relation, TargetTable& table) {
+  const auto result = connection.exec(
+      "SELECT c.oid, c.reltype, t.typarray, c.relkind FROM pg_catalog.pg_class c "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = "
+      "c.reltype "
+      "WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
+      postgres::Params{relation.schema, relation.name});
+  if (result.rows() == 0) {
+    throw base::Error("table " + table.display + " is in the stream but doesn't exist here",
+                      "create it as it is on the source, then start again")
+        .on(connection.server())
+        .at("table " + table.display);
+  }
+  table.oid = result.oid(0, 0);
+  table.row_type = result.oid(0, 1);
+  table.array_type = result.oid(0, 2);
+  table.partitioned = result.view(0, 3) == "p";
+}
+
+void load_columns(postgres::Connection& connection, TargetTable& table) {
+  postgres::Params params;
+  params.integer(table.oid);
+  const auto result = connection.exec(
+      "SELECT attname, atttypid, atttypmod, pg_catalog.format_type(atttypid, atttypmod), attidentity, "
+      "attgenerated <> '' FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 "
+      "AND NOT attisdropped ORDER BY attnum",
+      params);
+  for (int i = 0; i < result.rows(); ++i) {
+    TargetColumn column;
+    column.name = result.text(i, 0);
+    column.type = result.oid(i, 1);
+    column.typmod = static_cast<std::int32_t>(result.integer(i, 2));
+    column.type_name = result.text(i, 3);
+    column.identity = result.view(i, 4).empty() ? '\0' : result.view(i, 4)[0];
+    column.generated = result.boolean(i, 5);
+    table.columns.push_back(std::move(column));
+  }
+}
+
+std::vector<UniqueIndex> load_unique_indexes(postgres::Connection& connection, base::Oid table) {
+  postgres::Params params;
+  params.integer(table);
+  const auto result = connection.exec(
+      "SELECT i.indexrelid, i.indisprimary, i.indimmediate, a.attname, a.attnotnull, n.nspname, o.oprname "
+      "FROM pg_catalog.pg_index i "
+      "CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[]) "
+      "WITH ORDINALITY AS k(attnum, opclass, position) "
+      "JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum "
+      "JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass "
+      "JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype "
+      "AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3 AND p.amopmethod = 403 "
+      "JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace "
+      "WHERE i.indrelid = $1::pg_catalog.oid AND i.indisunique AND i.indisvalid AND i.indisready "
+      "AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts "
+      "ORDER BY i.indisprimary DESC, i.indexrelid, k.position",
+      params);
+  std::vector<UniqueIndex> indexes;
+  base::Oid last = 0;
+  for (int i = 0; i < result.rows(); ++i) {
+    if (result.oid(i, 0) != last) {
+      last = result.oid(i, 0);
+      indexes.push_back({result.boolean(i, 1), result.boolean(i, 2), true, {}});
+    }
+    auto& index = indexes.back();
+    index.not_null = index.not_null && result.boolean(i, 4);
+    // Spelled apart: the schema quoted, the operator's name never is.
+    index.columns.emplace_back(
+        result.text(i, 3), "OPERATOR(" + quote_identifier(result.view(i, 5)) + "." + result.text(i, 6) + ")");
+  }
+  return indexes;
+}
+
+void check_type(const TargetTable& table, const TargetColumn& target, const pgoutput::CachedColumn& source,
+                postgres::Connection& connection) {
+  const bool user_defined = source.type >= kFirstUserOid || target.type >= kFirstUserOid;
+  if (user_defined ||
+      (source.type == target.type && (source.typmod == target.typmod || target.typmod == -1))) {
+    return;  // user-defined types have other OIDs here; their input function judges each value
+  }
+  postgres::Params params;
+  params.integer(source.type).integer(source.typmod);
+  const std::string wanted =
+      connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)", params);
+  throw base::Error(
+      "column " + quote_identifier(target.name) + " of " + table.display + " is " + target.type_name +
+          " here and " + wanted + " where the changes come from",
+      "ALTER TABLE " + table.qualified + " ALTER COLUMN " + quote_identifier(target.name) + " TYPE " + wanted)
+      .on(connection.server())
+      .at("table " + table.display);
+}
+
+void map_columns(const CachedRelation& relation, TargetTable& table, postgres::Connection& connection) {
+  for (std::size_t i = 0; i < relation.columns.size(); ++i) {
+    const auto& source = relation.columns[i];
+    const auto found = std::find_if(table.columns.begin(), table.columns.end(),
+                                    [&](const TargetColumn& column) { return column.name == source.name; });
+    if (found == table.columns.end()) {
+      postgres::Params params;
+      params.integer(source.type).integer(source.typmod);
+      const std::string type =
+          source.type >= kFirstUserOid
+              ? "..."
+              : connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)",
+                                     params);
+      throw base::Error(
+          "column " + quote_identifier(source.name) + " of " + table.display +
+              " is in the stream but doesn't exist here",
+          "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type)
+          .on(connection.server())
+          .at("table " + table.display);
+    }
+    found->source = static_cast<int>(i);
+    table.target_of.push_back(static_cast<int>(found - table.columns.begin()));
+    if (!found->generated) {
+      check_type(table, *found, source, connection);
+      table.identity_always = table.identity_always || found->identity == 'a';
+    }
+  }
+}
+
+// The index's columns as the table's key; false where one of them doesn't come from the source.
+bool use_as_key(const UniqueIndex& index, TargetTable& table) {
+  std::vector<KeyColumn> key;
+  for (const auto& [name, equals] : index.columns) {
+    for (std::size_t i = 0; i < table.columns.size(); ++i) {
+      if (table.columns[i].name == name && table.columns[i].written()) {
+        key.push_back({static_cast<std::size_t>(table.columns[i].source), i, equals});
+      }
+    }
+  }
+  if (key.size() != index.columns.size()) {
+    return false;
+  }
+  table.key = std::move(key);
+  table.matching = index.immediate ? Matching::key : Matching::first_of_key;
+  return true;
+}
+
+bool covers_identity(const UniqueIndex& index, const CachedRelation& relation) {
+  std::size_t flagged = 0;
+  for (const auto& column : relation.columns) {
+    flagged += column.key ? 1 : 0;
+  }
+  return flagged == index.columns.size() &&
+         std::all_of(index.columns.begin(), index.columns.end(), [&](const auto& wanted) {
+           return std::any_of(relation.columns.begin(), relation.columns.end(),
+                              [&](const auto& column) { return column.key && column.name == wanted.first; });
+         });
+}
+
+void choose_key(const CachedRelation& relation, TargetTable& table, postgres::Connection& connection) {
+  auto indexes = load_unique_indexes(connection, table.oid);
+  std::erase_if(indexes, [](const UniqueIndex& index) { return !index.not_null; });
+  // Immediate ones first: only they allow sets.
+  std::stable_sort(indexes.begin(), indexes.end(),
+                   [](const UniqueIndex& a, const UniqueIndex& b) { return a.immediate && !b.immediate; });
+  if (relation.identity == ReplicaIdentity::full) {
+    for (const auto& index : indexes) {
+      if (use_as_key(index, table)) {
+        return;
+      }
+    }
+    table.matching = Matching::whole_row;
+    return;
+  }
+  std::string flagged;
+  for (const auto& column : relation.columns) {
+    if (column.key) {
+      flagged += (flagged.empty() ? "" : ", ") + quote_identifier(column.name);
+    }
+  }
+  if (flagged.empty()) {
+    return;  // inserts only
+  }
+  for (const auto& index : indexes) {
+    if (covers_identity(index, relation) && use_as_key(index, table)) {
+      return;
+    }
+  }
+  throw base::Error(
+      "the replica identity (" + flagged + ") of " + table.display + " has no unique index here",
+      "CREATE UNIQUE INDEX ON " + table.qualified + " (" + flagged + "), with NOT NULL on each column")
+      .on(connection.server())
+      .at("table " + table.display);
+}
+
+}  // namespace
+
+TargetTable load_target_table(postgres::Connection& connection, const CachedRelation& relation) {
+  TargetTable table;
+  table.schema = relation.schema;
+  table.name = relation.name;
+  table.qualified = postgres::quote_qualified(relation.schema, relation.name);
+  table.display = relation.schema + "." + relation.name;
+  table.identity = relation.identity;
+  load_identity(connection, relation, table);
+  load_columns(connection, table);
+  map_columns(relation, table, connection);
+  choose_key(relation, table, connection);
+  if (table.partitioned &&
+      (table.matching == Matching::whole_row || table.matching == Matching::first_of_key)) {
+    throw base::Error("table " + table.display + " is partitioned here and has no immediate unique key",
+                      "add a primary key, or publish its partitions")
+        .on(connection.server())
+        .at("table " + table.display);
+  }
+  return table;
+}
+
+}  // namespace replication::apply

@@ -1,0 +1,213 @@
+#include "replication/apply/writer.h"
+
+#include <algorithm>
+
+#include "replication/apply/row_mode.h"
+#include "replication/base/check.h"
+#include "replication/base/error.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+#include "replication/postgres/sqlstate.h"
+
+namespace replication::apply {
+namespace {
+
+constexpr std::string_view kPositionSql =
+    "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()";
+
+// NULL, and so a NOT NULL violation, where the row isn't at `expected` or another controller has it.
+constexpr std::string_view kProgressSql =
+    "UPDATE pgcutover.progress SET applied_lsn = CASE WHEN applied_lsn = $2::pg_catalog.pg_lsn "
+    "AND epoch = $3::pg_catalog.int8 THEN $4::pg_catalog.pg_lsn END, transactions = transactions + "
+    "$5::pg_catalog.int8, changes = changes + $6::pg_catalog.int8, updated_at = pg_catalog.clock_timestamp() "
+    "WHERE direction = $1";
+
+}  // namespace
+
+void Writer::attach(postgres::Connection& connection) {
+  connection_ = &connection;
+  statements_.emplace();
+  open_ = savepoint_ = false;
+  const auto block =
+      connection.one_row("SELECT pg_catalog.current_setting('wal_block_size')::pg_catalog.int8");
+  wal_block_bytes_ = static_cast<std::uint64_t>(block.integer(0, 0));
+}
+
+void Writer::detach() {
+  connection_ = nullptr;
+  open_ = savepoint_ = false;
+}
+
+void Writer::rollback() {
+  open_ = savepoint_ = false;
+  if (connection_ != nullptr && connection_->usable() && connection_->in_transaction()) {
+    connection_->exec("ROLLBACK");
+  }
+}
+
+void Writer::open_part(Burst& burst, base::Lsn expected, std::optional<base::Lsn> end,
+                       std::int64_t transactions, std::int64_t changes) {
+  if (!open_) {
+    burst.control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+  }
+  // The first part of a large transaction only locks and checks the row (it is moved to where it is).
+  if (!open_ || end) {
+    postgres::Params params;
+    params.text(std::string_view(direction_)).lsn(expected).integer(epoch_).lsn(end.value_or(expected));
+    params.integer(end ? transactions : 0).integer(end ? changes : 0);
+    burst.progress(std::string(kProgressSql), params);
+  }
+  if (open_ || !end) {
+    burst.control("SAVEPOINT pgcutover_part");
+    savepoint_ = true;
+  }
+}
+
+void Writer::undo_part() {
+  // Progress moves before the savepoint: what is undone is the rows alone.
+  if (savepoint_) {
+    connection_->exec("ROLLBACK TO SAVEPOINT pgcutover_part");
+  } else {
+    rollback();
+  }
+}
+
+void Writer::check(const Burst::Report& report) const {
+  if (!report.failure) {
+    return;
+  }
+  const auto& failure = *report.failure;
+  if (failure.what == Burst::What::progress &&
+      (failure.sqlstate.empty() || failure.sqlstate == postgres::sqlstate::kNotNullViolation)) {
+    throw base::StateError("another controller took over: progress \"" + direction_ +
+                               "\" is not where this one left "
+                               "it (" +
+                               failure.message + ")",
+                           "look at `status`; this process has changed nothing since")
+        .on(connection_->server())
+        .with_sqlstate(failure.sqlstate);
+  }
+  if (postgres::sqlstate::retryable(failure.sqlstate)) {
+    throw base::Error(failure.message)
+        .on(connection_->server())
+        .with_sqlstate(failure.sqlstate)
+        .set_retryable(true)
+        .set_connection_usable(!postgres::sqlstate::ends_session(failure.sqlstate));
+  }
+}
+
+Writer::Attempt Writer::write_sets(const Compacted& compacted, const std::function<void(Burst&)>& open) {
+  Burst burst(*connection_, *statements_);
+  open(burst);
+  for (const auto& segment : compacted.segments) {
+    for (const auto& net : segment.net) {
+      if (!net.deletes.empty()) {
+        burst.rows(*net.table, Operation::remove, {}, encode_rows(*net.table, net.deletes, RowPart::key),
+                   net.deletes.size(), 0);
+      }
+      for (const auto& group : net.updates) {
+        burst.rows(*net.table, Operation::update, group.unchanged, encode_rows(*net.table, group.rows),
+                   group.rows.size(), 0);
+      }
+      if (!net.inserts.empty()) {
+        burst.rows(*net.table, Operation::insert, {}, encode_rows(*net.table, net.inserts),
+                   net.inserts.size(), 0);
+      }
+    }
+    for (const auto& ordered : segment.ordered) {
+      send_ordered(burst, *ordered.table, ordered.changes);
+    }
+    if (segment.truncate != nullptr) {
+      burst.control(truncate_statement(*segment.truncate));
+    }
+  }
+  auto report = burst.finish();
+  check(report);
+  return {std::move(report.failure), std::move(report.misses)};
+}
+
+WriteCounts Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
+                          std::int64_t transactions, std::int64_t changes) {
+  PGCUTOVER_CHECK(connection_ != nullptr && connection_->usable(), "writing without a connection");
+  savepoint_ = false;
+  bool progress_sent = false;
+  const auto open = [&](Burst& burst) {
+    // Within a savepoint's transaction the row was moved already when the rows are sent a second time.
+    if (!progress_sent || !savepoint_) {
+      open_part(burst, expected, end, transactions, changes);
+      progress_sent = true;
+    }
+  };
+  WriteCounts counts;
+  const auto rows = static_cast<std::int64_t>(batch.changes.size());
+  const auto compacted = compact(batch);
+  if (compacted.compactable) {
+    const auto attempt = write_sets(compacted, open);
+    if (!attempt.failure && attempt.misses.empty()) {
+      counts.compacted = std::max<std::int64_t>(0, rows - static_cast<std::int64_t>(compacted.net_rows));
+      open_ = true;
+      return counts;
+    }
+    base::log::debug(
+        "batch up to " + (end ? end->to_string() : "a part") + " is repeated change by change: " +
+        (attempt.failure ? attempt.failure->sqlstate + " " + attempt.failure->message
+                         : "a statement touched " + std::to_string(attempt.misses[0].touched) +
+                               " rows instead of " + std::to_string(attempt.misses[0].expected)));
+    undo_part();
+  }
+  RowMode row_mode(*connection_, *statements_, direction_);
+  counts.row_mode = true;
+  counts.conflicts = row_mode.write(batch, open, [&](const Burst::Report& report) { check(report); });
+  open_ = true;
+  return counts;
+}
+
+TargetPosition Writer::commit() {
+  PGCUTOVER_CHECK(open_, "commit without a transaction");
+  base::fault_point("apply.before-commit");
+  Burst burst(*connection_, *statements_);
+  burst.control("COMMIT");
+  burst.query(std::string(kPositionSql));
+  auto report = burst.finish();
+  check(report);
+  if (report.failure) {
+    throw base::Error("commit refused: " + report.failure->message).with_sqlstate(report.failure->sqlstate);
+  }
+  open_ = savepoint_ = false;
+  base::fault_point("apply.after-commit");
+  return target_position(report.last);
+}
+
+TargetPosition Writer::write_position(base::Lsn expected, base::Lsn end, std::int64_t transactions,
+                                      std::int64_t changes) {
+  PGCUTOVER_CHECK(!open_, "a position within a transaction");
+  Burst burst(*connection_, *statements_);
+  open_part(burst, expected, end, transactions, changes);
+  burst.control("SET LOCAL synchronous_commit = local");
+  burst.control("COMMIT");
+  burst.query(std::string(kPositionSql));
+  auto report = burst.finish();
+  check(report);
+  if (report.failure) {
+    throw base::Error("progress can't be written: " + report.failure->message)
+        .with_sqlstate(report.failure->sqlstate);
+  }
+  return target_position(report.last);
+}
+
+TargetPosition Writer::position() {
+  return target_position(connection_->one_row(kPositionSql));
+}
+
+TargetPosition Writer::target_position(const postgres::Result& row) const {
+  TargetPosition position{row.lsn(0, 0), row.lsn(0, 1)};
+  // Right after a page boundary the insert position counts the next page's header (24 or 40 bytes), which is
+  // not written before the next record comes: it would never seem flushed on an idle server.
+  const auto within_page = position.insert_lsn.value % wal_block_bytes_;
+  if (within_page == 24 || within_page == 40) {
+    position.insert_lsn.value -= within_page;
+  }
+  return position;
+}
+
+}  // namespace replication::apply

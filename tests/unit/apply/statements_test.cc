@@ -1,0 +1,58 @@
+#include "replication/apply/statements.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/unit/apply/fixtures.h"
+
+using namespace replication::apply;
+
+TEST_CASE("sets are one statement with one parameter, every name quoted and qualified") {
+  auto table = apply_fixtures::table({"id", "a\"b", "Group"}, 1);
+  CHECK(
+      insert_sql(table) ==
+      R"(INSERT INTO "s"."t" ("id", "a""b", "Group") OVERRIDING SYSTEM VALUE SELECT u."id", u."a""b", u."Group" )"
+      R"(FROM pg_catalog.unnest($1::"s"."t"[]) AS u)");
+  CHECK(delete_sql(table) == R"(DELETE FROM ONLY "s"."t" AS t USING pg_catalog.unnest($1::"s"."t"[]) AS u )"
+                             R"(WHERE t."id" OPERATOR("pg_catalog".=) u."id")");
+  CHECK(update_sql(table, {}) ==
+        R"(UPDATE ONLY "s"."t" AS t SET "a""b" = u."a""b", "Group" = u."Group" )"
+        R"(FROM pg_catalog.unnest($1::"s"."t"[]) AS u WHERE t."id" OPERATOR("pg_catalog".=) u."id")");
+}
+
+TEST_CASE("columns that were not sent, keys and generated columns are not set") {
+  auto table = apply_fixtures::table({"id", "a", "b", "g"}, 1);
+  table.columns[3].generated = true;
+  const auto sql = update_sql(table, {false, false, true, false});
+  CHECK(sql.find(R"(SET "a" = u."a" FROM)") != std::string::npos);
+  CHECK(insert_sql(table).find("\"g\"") == std::string::npos);
+}
+
+TEST_CASE("an identity ALWAYS column is compared instead of set") {
+  auto table = apply_fixtures::table({"id", "a", "n"}, 1);
+  table.columns[2].identity = 'a';
+  const auto sql = update_sql(table, {});
+  CHECK(sql.find("SET \"a\" = u.\"a\" FROM") != std::string::npos);
+  CHECK(sql.ends_with("AND t.\"n\" IS NOT DISTINCT FROM u.\"n\""));
+}
+
+TEST_CASE("an update with nothing to set counts the rows") {
+  const auto table = apply_fixtures::table({"id", "a"}, 2);
+  CHECK(update_sql(table, {}).starts_with("SELECT 1 FROM ONLY"));
+}
+
+TEST_CASE("without a key one row with the same image is touched") {
+  const auto table = apply_fixtures::table({"a", "b"}, 0, Matching::whole_row);
+  CHECK(delete_one_sql(table) ==
+        R"(DELETE FROM ONLY "s"."t" AS t WHERE t.ctid = (SELECT x.ctid FROM ONLY "s"."t" AS x, )"
+        R"(pg_catalog.unnest($1::"s"."t"[]) AS o WHERE ROW(x."a", x."b")::pg_catalog.record )"
+        R"(OPERATOR(pg_catalog.*=) ROW(o."a", o."b")::pg_catalog.record LIMIT 1))");
+}
+
+TEST_CASE("a partitioned target is written through its root, a plain one with ONLY") {
+  auto plain = apply_fixtures::table({"id"}, 1);
+  auto root = plain;
+  root.partitioned = true;
+  CHECK(delete_sql(root).starts_with("DELETE FROM \"s\".\"t\" AS t"));
+  const std::vector<const TargetTable*> tables{&plain, &root};
+  CHECK(truncate_sql(tables, true) == "TRUNCATE ONLY \"s\".\"t\", \"s\".\"t\" RESTART IDENTITY");
+}
