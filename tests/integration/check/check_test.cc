@@ -88,13 +88,13 @@ const std::vector<Scenario>& scenarios() {
        {},
        "DROP ROLE IF EXISTS insider"},
       {"extensions-missing", "target", "postgis", kBlocks,
-       "SET allow_system_table_mods = on; INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
+       "INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
        "extrelocatable, "
        "extversion) VALUES (999999, 'postgis', 10, 2200, false, '3.4')",
        "", "3.4"},
       {"extension-version", "target", "citext", kWarns, "CREATE EXTENSION citext VERSION '1.4'", "", "1.4"},
       {"scheduled-jobs", "source", "pg_cron", kWarns,
-       "SET allow_system_table_mods = on; INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
+       "INSERT INTO pg_extension(oid, extname, extowner, extnamespace, "
        "extrelocatable, "
        "extversion) VALUES (999998, 'pg_cron', 10, 2200, false, '1.6')"},
       {"leftover", "source", "pgcutover", kBlocks,
@@ -126,6 +126,7 @@ Findings check(const Pair& pair, const std::function<void(CheckInput&)>& tweak =
   pair.quiet();
   Pair::Sessions sessions = pair.sessions(user);
   CheckInput input{.source = sessions.source, .target = sessions.target};
+  input.wal_sample = replication::base::milliseconds(50);
   if (tweak)
     tweak(input);
   return run_checks(input);

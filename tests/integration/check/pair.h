@@ -33,8 +33,12 @@ inline void make_mover(const harness::Cluster& cluster) {
 }
 
 struct Clusters {
-  harness::Cluster source{{.name = "source", .conf = {"autovacuum = off", "max_prepared_transactions = 5"}}};
-  harness::Cluster target{{.name = "target", .conf = {"autovacuum = off", "max_prepared_transactions = 5"}}};
+  harness::Cluster source{
+      {.name = "source",
+       .conf = {"allow_system_table_mods = on", "autovacuum = off", "max_prepared_transactions = 5"}}};
+  harness::Cluster target{
+      {.name = "target",
+       .conf = {"allow_system_table_mods = on", "autovacuum = off", "max_prepared_transactions = 5"}}};
   Clusters() {
     make_mover(source);
     make_mover(target);
