@@ -19,7 +19,7 @@ EncodedRows encode_row(const TargetTable& table, Row row, RowPart part = RowPart
 }
 
 RowPart old_part(const TargetTable& table) {
-  return table.matching == Matching::whole_row ? RowPart::all : RowPart::key;
+  return table.old_rows_are_whole() ? RowPart::all : RowPart::key;
 }
 
 void send_update(Burst& burst, const Change& change, std::size_t tag) {

@@ -63,12 +63,10 @@ std::string one_row(const TargetTable& table) {
   std::string found =
       "t.ctid = (SELECT x.ctid FROM " + only(table) + " AS x, " + rows_of(table, "$1", "o") + " WHERE ";
   if (table.matching == Matching::first_of_key) {
-    // Within a transaction two rows may have the key for a moment. A key that was there before is moved on or
-    // deleted before one that came later: oldest transaction first, then oldest command.
-    found +=
-        same_key(table, "x", "o") + " ORDER BY pg_catalog.age(x.xmin) DESC, x.cmin::pg_catalog.text::int8";
-  } else {
-    found += same_image(table, "x", "o");
+    found += same_key(table, "x", "o");
+  }
+  if (table.old_rows_are_whole()) {
+    found += (table.matching == Matching::first_of_key ? " AND " : "") + same_image(table, "x", "o");
   }
   return found + " LIMIT 1)";
 }

@@ -24,9 +24,11 @@ using Mask = std::vector<bool>;
 // How a changed row is found on the target.
 enum class Matching {
   key,           // by a unique, immediate index: changes can be compacted and sent as sets
-  first_of_key,  // by a deferrable key: duplicates may exist within a transaction, oldest first, one by one
-  whole_row,     // no key: one of the rows with this very image, one by one
-  none,          // never: the source publishes no updates and deletes of it
+  first_of_key,  // by a deferrable key, one by one: within a transaction two rows may have it for a moment.
+                 // The server takes such a key for no replica identity, so the source sends whole old rows
+                 // (FULL), and the image tells the two apart
+  whole_row,  // no key: one of the rows with this very image, one by one
+  none,       // never: the source publishes no updates and deletes of it
 };
 
 struct TargetColumn {
@@ -61,6 +63,11 @@ struct TargetTable {
   bool identity_always = false;  // a written column is GENERATED ALWAYS AS IDENTITY
 
   bool is_key(std::size_t target) const;
+  // Rows are found by the old row's image, not by its key alone.
+  bool old_rows_are_whole() const {
+    return matching == Matching::whole_row ||
+           (matching == Matching::first_of_key && identity == pgoutput::ReplicaIdentity::full);
+  }
 };
 
 // The key's values as bytes that differ exactly when the values' stored bytes do and whose (length, bytes)

@@ -69,7 +69,8 @@ std::vector<UniqueIndex> load_unique_indexes(postgres::Connection& connection, b
   const auto result = connection.exec(
       "SELECT i.indexrelid, i.indisprimary, i.indimmediate, a.attname, a.attnotnull, n.nspname, o.oprname "
       "FROM pg_catalog.pg_index i "
-      "CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[]) "
+      "CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), "
+      "pg_catalog.unnest(i.indclass::pg_catalog.oid[])) "
       "WITH ORDINALITY AS k(attnum, opclass, position) "
       "JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum "
       "JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass "

@@ -1,0 +1,282 @@
+#include <atomic>
+#include <doctest/doctest.h>
+
+#include "tests/integration/apply/stage.h"
+
+using namespace apply_stage;
+using apply::WaitResult;
+
+TEST_CASE("rows of every kind of type arrive as they were, in text and in binary") {
+  for (const bool binary : {false, true}) {
+    CAPTURE(binary);
+    Stage stage(binary ? "types_binary" : "types_text", binary);
+    stage.both(
+        R"(CREATE TABLE "odd "" Name" ("Group" int PRIMARY KEY, "a""b" text, c numeric(12,3), d float8, e bytea,
+      f timestamptz, g jsonb, h json, i uuid, j bool, k date, l interval, m int[], n text[], o char(5), p varchar(9),
+      q inet, r bit varying(9), s real, t time, u int8, v smallint, "drop me" int);
+      ALTER TABLE "odd "" Name" DROP COLUMN "drop me")");
+    if (!binary) {
+      stage.both(
+          "CREATE TYPE mood AS ENUM ('sad', 'o''k \\ \"'); CREATE DOMAIN pos AS int CHECK (VALUE > 0);"
+          "CREATE TYPE pair AS (x int, y text);"
+          "CREATE TABLE udt (id int PRIMARY KEY, m mood, p pos, c pair, ca pair[], r int4range, x xml, pt "
+          "point)");
+    }
+    stage.publish();
+    stage.start();
+    stage.source(
+        R"(INSERT INTO "odd "" Name" SELECT g, repeat(E'q"\\,(){}\n''é', g % 4), g / 7.0, CASE g WHEN 1 THEN
+      'NaN' WHEN 2 THEN '-Infinity' ELSE g / 3.0 END, decode(md5(g::text), 'hex'), now() + g * '1 h'::interval,
+      jsonb_build_object('k', g, 'q', '"'), '{"a" : "x\\y" }', md5(g::text)::uuid, g % 2 = 0, '2024-02-29', '1 mon 2 d',
+      ARRAY[g, NULL, 3], ARRAY['a,b', NULL, '', '"q"', '\'], 'ab', '', '10.0.0.1/8', B'101', g / 9.0, '23:59:59.999',
+      -g::int8 * 10000000000, g FROM generate_series(1, 50) g)");
+    stage.source(R"(UPDATE "odd "" Name" SET "a""b" = NULL, m = '{}', e = '' WHERE "Group" % 3 = 0)");
+    stage.source(R"(DELETE FROM "odd "" Name" WHERE "Group" > 45)");
+    if (!binary) {
+      stage.source(
+          "INSERT INTO udt VALUES (1, 'o''k \\ \"', 5, '(1,\"a,b\")', ARRAY['(1,x)'::pair, '(,)'], '[1,5)', "
+          "'<a>&lt;</a>', '(1,2.5)'), (2, NULL, NULL, NULL, '{}', 'empty', NULL, NULL)");
+    }
+    REQUIRE(stage.sync() == WaitResult::reached);
+    stage.check_same(R"("odd "" Name")");
+    if (!binary) {
+      stage.check_same("udt");
+    }
+    CHECK(stage.applier->stats().row_mode_batches == 0);
+  }
+}
+
+TEST_CASE("equal rows of a table without a key are changed one by one") {
+  Stage stage("keyless");
+  stage.both(
+      "CREATE TABLE k (a int, b text, j json, g int GENERATED ALWAYS AS (a + 1) STORED);"
+      "ALTER TABLE k REPLICA IDENTITY FULL");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO k SELECT g % 3, NULL, '{\"a\": 1}' FROM generate_series(1, 30) g");
+  stage.source("DELETE FROM k WHERE ctid IN (SELECT ctid FROM k WHERE a = 1 LIMIT 4)");
+  stage.source("UPDATE k SET b = 'x' WHERE ctid IN (SELECT ctid FROM k WHERE a = 2 LIMIT 3)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("k");
+  CHECK(stage.target_value("SELECT count(*) FROM k") == "26");
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("keys and secondary unique values change places") {
+  Stage stage("swaps");
+  stage.both(
+      "CREATE TABLE s (id int PRIMARY KEY, u int UNIQUE, big text);"
+      "CREATE TABLE d (id int PRIMARY KEY DEFERRABLE, v text); ALTER TABLE d REPLICA IDENTITY FULL");
+  stage.publish();
+  stage.start();
+  stage.source(
+      "INSERT INTO s SELECT g, g, string_agg(md5((g * x)::text), '') FROM generate_series(1, 20) g, "
+      "generate_series(1, 200) x GROUP BY g; INSERT INTO d SELECT g, 'v' || g FROM generate_series(1, 20) g");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  // one batch: key swap with an unchanged TOAST value, unique hand-over, shift under a deferrable key
+  stage.source(
+      "UPDATE s SET id = 100 WHERE id = 1; UPDATE s SET id = 1 WHERE id = 2; UPDATE s SET id = 2 WHERE id = "
+      "100");
+  stage.source(
+      "UPDATE s SET u = -1 WHERE id = 5; UPDATE s SET u = 5 WHERE id = 6; UPDATE s SET u = 6 WHERE id = 5");
+  stage.source("UPDATE d SET id = id + 1");
+  stage.source("DELETE FROM s WHERE id = 9; INSERT INTO s VALUES (9, 9, 'new')");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("s");
+  stage.check_same("d");
+  CHECK(stage.applier->stats().row_mode_batches > 0);
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("TRUNCATE keeps its place, unchanged TOAST its value") {
+  Stage stage("toast");
+  stage.both("CREATE TABLE t (id int PRIMARY KEY, n int, big text); CREATE TABLE e (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO t VALUES (1, 0, 'gone'); INSERT INTO e VALUES (1)");
+  stage.source("TRUNCATE t, e");
+  stage.source(
+      "INSERT INTO t SELECT 1, 1, string_agg(md5(x::text), '') FROM generate_series(1, 500) x;"
+      "INSERT INTO e VALUES (1), (2)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.source("UPDATE t SET n = n + 1; UPDATE t SET n = n + 1");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("t");
+  stage.check_same("e");
+}
+
+TEST_CASE("a transaction larger than a batch is applied as one, also where a part needs row mode") {
+  Stage stage("large");
+  stage.both("CREATE TABLE l (id int PRIMARY KEY, u int UNIQUE)");
+  stage.publish();
+  auto options = stage.options();
+  options.batch_changes_max = 100;
+  stage.start(options);
+  stage.source("INSERT INTO l SELECT g, g FROM generate_series(1, 1050) g");
+  stage.source("BEGIN; UPDATE l SET u = -u; UPDATE l SET u = 1051 + u; COMMIT");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("l");
+  const auto stats = stage.applier->stats();
+  CHECK(stats.changes == 1050 * 3);
+  CHECK(stats.applied + stats.compacted + stats.conflicts + stats.filtered == stats.changes);
+}
+
+TEST_CASE("a change that hits no row is recorded and apply goes on") {
+  Stage stage("conflicts");
+  stage.both("CREATE TABLE c (id int PRIMARY KEY, v text)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO c SELECT g, 'a' FROM generate_series(1, 10) g");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.target("DELETE FROM c WHERE id IN (3, 4)");
+  stage.source("UPDATE c SET v = 'b'; DELETE FROM c WHERE id = 4");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  CHECK(
+      stage.target_value("SELECT string_agg(kind || ' ' || key, '; ' ORDER BY id) FROM pgcutover.conflict") ==
+      "update_missing id=3; update_missing id=4; delete_missing id=4");
+  CHECK(stage.target_value("SELECT new_row FROM pgcutover.conflict WHERE key = 'id=3'") ==
+        "{\"id\":3,\"v\":\"b\"}");
+  CHECK(stage.target_value("SELECT count(*) FROM c WHERE v = 'b'") == "8");
+  CHECK(stage.applier->stats().conflicts == 3);
+}
+
+TEST_CASE("a row that is in the way stops the stream with table, key and place") {
+  Stage stage("blocked");
+  stage.both("CREATE TABLE b (id int PRIMARY KEY)");
+  stage.publish();
+  stage.target("INSERT INTO b VALUES (7)");
+  stage.start();
+  const auto before = stage.target_value("SELECT applied_lsn FROM pgcutover.progress");
+  stage.source("INSERT INTO b VALUES (6), (7)");
+  stage.pump();
+  const auto text = stage.failure();
+  CHECK(text.find("public.b (id=7)") != std::string::npos);
+  CHECK(text.find("commit at ") != std::string::npos);
+  CHECK(stage.target_value("SELECT string_agg(id::text, ',') FROM b") == "7");
+  CHECK(stage.target_value("SELECT applied_lsn FROM pgcutover.progress") == before);
+}
+
+TEST_CASE("a column or table that is missing here is named with its remedy") {
+  Stage stage("shape");
+  stage.source("CREATE TABLE m (id int PRIMARY KEY, extra int)");
+  stage.target("CREATE TABLE m (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO m VALUES (1, 2)");
+  stage.pump();
+  CHECK(stage.failure().find("ALTER TABLE \"public\".\"m\" ADD COLUMN \"extra\" integer") !=
+        std::string::npos);
+}
+
+TEST_CASE("a stale applier changes nothing once another controller took over") {
+  Stage stage("stale");
+  stage.both("CREATE TABLE f (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO f VALUES (1)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  {
+    auto connection = target_server().connect("stale");
+    apply::adopt_progress(connection, "forward", 2);
+    CHECK_THROWS_AS(apply::adopt_progress(connection, "forward", 1), base::StateError);
+  }
+  stage.source("INSERT INTO f VALUES (2)");
+  stage.pump();
+  CHECK(stage.failure().find("another controller took over") != std::string::npos);
+  CHECK(stage.target_value("SELECT count(*) FROM f") == "1");
+}
+
+TEST_CASE("what was applied is dropped when it is delivered again") {
+  Stage stage("again");
+  stage.both("CREATE TABLE r (id int, v int); ALTER TABLE r REPLICA IDENTITY FULL");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO r VALUES (1, 1)");
+  stage.pump(false);
+  stage.source("INSERT INTO r VALUES (2, 2)");
+  stage.pump(false);
+  stage.pump(false);
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("r");
+  CHECK(stage.applier->stats().changes == 2);
+}
+
+TEST_CASE("a lost connection, also with the outcome in doubt, neither loses nor doubles rows") {
+  Stage stage("lost");
+  stage.both("CREATE TABLE x (id int, v int); ALTER TABLE x REPLICA IDENTITY FULL");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO x VALUES (0, 0)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  for (int i = 1; i <= 30; ++i) {
+    stage.source("INSERT INTO x SELECT " + std::to_string(i) + ", g FROM generate_series(1, 200) g");
+    stage.pump();
+    stage.target(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover "
+        "apply%' "
+        "AND datname = current_database()");
+  }
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("x");
+}
+
+TEST_CASE("a table's own snapshot decides what it has, until its marker") {
+  Stage stage("filtered");
+  stage.both("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+  stage.publish();
+  stage.source("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)");
+  const auto snapshot = stage.source_value("SELECT txid_current_snapshot()");
+  stage.target("INSERT INTO a VALUES (1)");  // the copy under that snapshot
+  stage.source("INSERT INTO a VALUES (2); INSERT INTO b VALUES (2)");
+  auto options = stage.options();
+  std::string passed;
+  options.filters = {{"public", "a", snapshot, "m1"}};
+  options.on_filter_passed = [&](const std::string& marker) { passed = marker; };
+  stage.start(options);
+  REQUIRE(stage.sync() == WaitResult::reached);
+  CHECK(passed == "m1");
+  stage.check_same("a");
+  stage.check_same("b");
+  CHECK(stage.applier->stats().filtered == 1);
+}
+
+TEST_CASE("hold, run_until and release stop and go between transactions") {
+  Stage stage("orders");
+  stage.both("CREATE TABLE h (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start();
+  REQUIRE(stage.sync() == WaitResult::reached);
+  REQUIRE(stage.applier->hold(soon()) == WaitResult::reached);
+  stage.source("INSERT INTO h VALUES (1)");
+  const auto middle = base::Lsn::parse(stage.source_value("SELECT pg_current_wal_insert_lsn()"));
+  stage.source("INSERT INTO h VALUES (2)");
+  stage.pump();
+  CHECK(stage.applier->run_until(middle, soon()) == WaitResult::reached);
+  CHECK(stage.target_value("SELECT string_agg(id::text, ',') FROM h") == "1");
+  CHECK(stage.applier->stats().held);
+  stage.applier->release();
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("h");
+}
+
+TEST_CASE("what is reported as durable is flushed and stored") {
+  Stage stage("durable");
+  stage.both("CREATE TABLE d (id int PRIMARY KEY)");
+  stage.publish();
+  auto options = stage.options();
+  std::atomic<std::uint64_t> reported{0};
+  options.on_durable = [&](base::Lsn lsn) { reported = lsn.value; };
+  stage.start(options);
+  stage.source("INSERT INTO d VALUES (1)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  const auto applied = stage.applier->stats().applied_lsn;
+  CHECK(stage.applier->wait_durable(applied, soon(2'000)) == WaitResult::reached);
+  CHECK(reported.load() >= applied.value);
+  CHECK(stage.target_value("SELECT applied_lsn >= '" + applied.to_string() + "' FROM pgcutover.progress") ==
+        "t");
+  auto idle = std::make_shared<stream::Chunk>();
+  idle->drained = true;
+  idle->idle_until = {applied.value + 4096};
+  REQUIRE(stage.queue.push(std::move(idle), 1, soon()));
+  CHECK(stage.applier->wait_durable({applied.value + 4096}, soon(5'000)) == WaitResult::reached);
+}
