@@ -280,3 +280,109 @@ TEST_CASE("what is reported as durable is flushed and stored") {
   REQUIRE(stage.queue.push(std::move(idle), 1, soon()));
   CHECK(stage.applier->wait_durable({applied.value + 4096}, soon(5'000)) == WaitResult::reached);
 }
+
+TEST_CASE("identity ALWAYS columns follow the source, generated ones are left to the target") {
+  Stage stage("identities");
+  stage.both(
+      "CREATE TABLE i (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text, big text, "
+      "g text GENERATED ALWAYS AS (v || '!') STORED);"
+      "CREATE TABLE n (id int PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, v text)");
+  stage.publish();
+  stage.start();
+  stage.source(
+      "INSERT INTO i (v, big) SELECT 'v' || g, string_agg(md5((g * x)::text), '') FROM generate_series(1, 5) "
+      "g, "
+      "generate_series(1, 300) x GROUP BY g; INSERT INTO n (id, v) SELECT g, 'v' FROM generate_series(1, 5) "
+      "g");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.source("UPDATE i SET v = 'w' WHERE id > 2; UPDATE i SET id = DEFAULT WHERE id = 2");
+  stage.source("UPDATE n SET v = 'w' WHERE id = 3; UPDATE n SET n = DEFAULT WHERE id < 3");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("i");
+  stage.check_same("n");
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("keys are compared as their index does") {
+  Stage stage("citexts");
+  stage.both(
+      "CREATE EXTENSION citext; CREATE TABLE c (k citext, l numeric, v int, PRIMARY KEY (k, l));"
+      "CREATE TABLE o (id int PRIMARY KEY, k char(3) NOT NULL); CREATE UNIQUE INDEX oi ON o (k, id);"
+      "ALTER TABLE o REPLICA IDENTITY USING INDEX oi");
+  stage.publish();
+  stage.start();
+  stage.source(
+      "INSERT INTO c VALUES ('Abc', 1.0, 1), ('x', -0.50, 2); INSERT INTO o VALUES (1, 'a'), (2, 'b')");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.source("UPDATE c SET k = 'aBC', v = 5 WHERE k = 'ABC'; UPDATE c SET l = -0.5 WHERE k = 'X'");
+  stage.source("UPDATE c SET v = v + 1; UPDATE o SET k = 'c' WHERE id = 2; DELETE FROM o WHERE id = 1");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("c");
+  stage.check_same("o");
+  CHECK(stage.applier->stats().row_mode_batches == 0);
+}
+
+TEST_CASE("partitions, inheritance and columns of the target's own") {
+  Stage stage("layouts");
+  stage.both(
+      "CREATE TABLE parent (id int PRIMARY KEY, v text); CREATE TABLE child (extra int, PRIMARY KEY (id)) "
+      "INHERITS "
+      "(parent); CREATE TABLE pt (id int, r text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);"
+      "CREATE TABLE pt_a PARTITION OF pt FOR VALUES IN ('a'); CREATE TABLE pt_b PARTITION OF pt FOR VALUES "
+      "IN ('b')");
+  stage.source("CREATE TABLE w (v text, id int PRIMARY KEY)");
+  stage.target(
+      "CREATE TABLE w (own int DEFAULT 7, id int PRIMARY KEY, v text, gone int); ALTER TABLE w DROP COLUMN "
+      "gone");
+  stage.publish();
+  stage.start();
+  stage.source(
+      "INSERT INTO parent VALUES (1, 'p'); INSERT INTO child VALUES (1, 'c', 2); INSERT INTO w VALUES ('x', "
+      "1)");
+  stage.source("INSERT INTO pt VALUES (1, 'a'), (2, 'b'); UPDATE pt SET r = 'b' WHERE id = 1");
+  stage.source("UPDATE ONLY parent SET v = 'q'; DELETE FROM w; INSERT INTO w VALUES ('y', 1)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("ONLY parent");
+  stage.check_same("child");
+  stage.check_same("pt_b");
+  CHECK(stage.target_value("SELECT own || v FROM w") == "7y");
+}
+
+TEST_CASE("a stream that starts again drops what was unfinished") {
+  Stage stage("resets");
+  stage.both("CREATE TABLE z (id int, v int); ALTER TABLE z REPLICA IDENTITY FULL");
+  stage.publish();
+  auto options = stage.options();
+  options.batch_changes_max = 50;
+  stage.start(options);
+  stage.source("INSERT INTO z SELECT g, g FROM generate_series(1, 500) g");
+  stage.pump_part(300);  // the target transaction is open with parts
+  auto reset = std::make_shared<stream::Chunk>();
+  reset->reset = true;
+  REQUIRE(stage.queue.push(std::move(reset), 1, soon()));
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.check_same("z");
+  CHECK(stage.applier->stats().transactions > 0);
+}
+
+TEST_CASE("a target that lost commits in a crash ends apply with an error that asks for a new start") {
+  Stage stage("crashed");
+  stage.both("CREATE TABLE y (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO y VALUES (1)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  const auto early = stage.target_value("SELECT applied_lsn FROM pgcutover.progress");
+  stage.source("INSERT INTO y VALUES (2)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  // As a crash leaves it: rows and progress row of the last commit gone, the sessions too.
+  stage.target("DELETE FROM y WHERE id = 2; UPDATE pgcutover.progress SET applied_lsn = '" + early + "'");
+  stage.target(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover apply%' "
+      "AND "
+      "datname = current_database()");
+  stage.source("INSERT INTO y VALUES (3)");
+  stage.pump();
+  CHECK(stage.failure().find("must be started again") != std::string::npos);
+  CHECK(stage.target_value("SELECT string_agg(id::text, ',') FROM y") == "1");
+}

@@ -108,6 +108,19 @@ class Stage {
     REQUIRE(queue.push(std::move(chunk), 1, soon()));
     return static_cast<std::size_t>(changes.rows());
   }
+  // Hands over the first messages only, and leaves all of them in the slot.
+  void pump_part(int messages) {
+    auto connection = source_server().connect(name_);
+    const auto changes = connection.exec(
+        "SELECT encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes('" + name_ +
+        "', NULL, NULL, 'proto_version', '1', 'publication_names', 'p') LIMIT " + std::to_string(messages));
+    REQUIRE(changes.rows() == messages);
+    auto chunk = std::make_shared<stream::Chunk>();
+    for (int row = 0; row < changes.rows(); ++row) {
+      chunk->append(bytes(changes.view(row, 0)));
+    }
+    REQUIRE(queue.push(std::move(chunk), 1, soon()));
+  }
   // Writes a marker, hands everything over, waits until it was applied.
   apply::WaitResult sync() {
     const std::string token = "m" + std::to_string(++markers_);
