@@ -148,7 +148,8 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   if (invocation.format.empty()) {
     invocation.format = invocation.json ? "json" : "html";
   }
-  plan::check_plan(invocation.plan);
+  const bool one_side = invocation.verb == "unfence" || invocation.verb == "cancel" || invocation.target_lost;
+  plan::check_plan(invocation.plan, one_side ? plan::Sides::one : plan::Sides::both);
   return invocation;
 }
 

@@ -73,7 +73,8 @@ std::string plan_text(const plan::Plan& plan, steps::Servers& servers) {
     if (step.id == "hold") {
       text += "\n`pgcutover switch`, one pause; anything that fails before the commit is undone:\n";
     }
-    text += (number < 9 ? " " : "") + std::to_string(++number) + ". " + step.id + ": " + step.title + "\n";
+    ++number;
+    text += (number < 10 ? " " : "") + std::to_string(number) + ". " + step.id + ": " + step.title + "\n";
     if (const auto value = values.find(step.id); value != values.end()) {
       text += "      here:     " + value->second + "\n";
     }

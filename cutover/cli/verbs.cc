@@ -115,7 +115,8 @@ state::CommandRequest request_of(const Invocation& invocation) {
 }
 
 // Sends the command to the controller that lives and waits for its answer.
-int ask_controller(const Invocation& invocation, postgres::Connection& target, const base::Stop& stop) {
+int ask_controller(const Invocation& invocation, replication::postgres::Connection& target,
+                   const base::Stop& stop) {
   const auto id = steps::send_command(target, request_of(invocation));
   if (invocation.no_wait) {
     std::cout << "asked the controller: command " << id << "\n";

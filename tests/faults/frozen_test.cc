@@ -1,0 +1,53 @@
+// A controller that doesn't die but freezes (SIGSTOP, a hung host): somebody else takes its place, and when
+// it wakes up it changes nothing any more.
+#include <doctest/doctest.h>
+
+#include "tests/faults/scenario.h"
+#include "tests/harness/wait.h"
+
+using faults::Scenario;
+using faults::Side;
+using harness::wait_until;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+TEST_CASE("a controller that freezes in the stream is replaced, and changes nothing when it wakes up") {
+  Scenario scenario;
+  auto frozen = scenario.start_run("apply.before-commit:stop@30");
+  frozen->wait_frozen(Deadline::in(milliseconds(90'000)));
+
+  const auto refused = scenario.tool({"run"});
+  CHECK(refused.exit_code == 5);
+  CHECK(refused.errors.find("--takeover") != std::string::npos);
+
+  auto successor = scenario.start_run("", {"--takeover"});
+  scenario.wait_state(*successor, "ready");
+  frozen->thaw();
+  CHECK(frozen->wait(Deadline::in(milliseconds(30'000))) != 0);
+  CHECK((scenario.expect_sound("a frozen controller woke up") == Side::source));
+  scenario.expect_equal("a frozen controller woke up");
+  scenario.stop_run(*successor);
+}
+
+TEST_CASE(
+    "a controller that freezes in the pause is undone by its guardian, and changes nothing when it wakes "
+    "up") {
+  Scenario scenario({"max-pause: 1s"});
+  auto frozen = scenario.start_run("switch.after-fence:stop");
+  scenario.wait_state(*frozen, "ready");
+  const auto asked = scenario.tool({"switch"});  // ends when the controller's lock is gone
+  CHECK(asked.exit_code != 0);
+  CHECK((scenario.expect_sound("a controller froze in the pause") == Side::source));
+  frozen->thaw();
+  CHECK(frozen->wait(Deadline::in(milliseconds(60'000))) != 0);
+  CHECK((scenario.expect_sound("it woke up") == Side::source));
+
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  scenario.expect_equal("it was replaced");
+  const auto result = scenario.tool({"switch"});
+  CHECK_MESSAGE(result.exit_code == 0, result.errors);
+  CHECK((scenario.expect_sound("the switch after it") == Side::target));
+  scenario.expect_equal("the switch after it");
+  scenario.stop_run(*again);
+}

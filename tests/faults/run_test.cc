@@ -1,0 +1,66 @@
+// `run` dies while it prepares, copies and streams; called again it goes on, and nothing is lost or doubled,
+// also in a table without a key. Each life ends with `cancel`, so that the next one begins from nothing: that
+// is tested as well.
+#include <csignal>
+#include <doctest/doctest.h>
+
+#include "tests/faults/scenario.h"
+#include "tests/harness/wait.h"
+
+using faults::kDatabase;
+using faults::Scenario;
+using faults::Side;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+namespace {
+
+constexpr const char* kPoints[] = {
+    "run.after-prepare-source", "run.after-prepare-target", "run.after-slot",
+    "run.after-pre-data",       "copy.table-begin@3",       "copy.table-before-commit@4",
+    "copy.table-done@5",        "run.after-copy",           "run.after-indexes",
+    "run.after-catch-up",       "run.after-foreign-keys",   "run.after-reverse-ready",
+    "apply.before-commit@20",   "apply.after-commit@20",    "stream.before-confirm@3",
+};
+
+std::string with_kill(std::string_view point) {
+  const auto at = point.find('@');
+  return std::string(point.substr(0, at)) + ":kill" +
+         (at == std::string_view::npos ? "" : std::string(point.substr(at)));
+}
+
+}  // namespace
+
+TEST_CASE("a run that is killed anywhere goes on when it is called again") {
+  Scenario scenario;
+  const auto privileges = [&] {
+    return scenario.target().value(
+        "postgres", "SELECT coalesce(datacl::text, 'default') FROM pg_database WHERE datname = 'shop'");
+  };
+  const auto privileges_before = privileges();
+  for (const char* point : kPoints) {
+    INFO("killed at " << point);
+    auto doomed = scenario.start_run(with_kill(point));
+    CHECK_MESSAGE(doomed->wait(Deadline::in(milliseconds(90'000))) == 128 + SIGKILL, doomed->errors());
+    auto again = scenario.start_run();
+    scenario.wait_state(*again, "ready");
+    CHECK((scenario.expect_sound(point) == Side::source));
+    scenario.expect_equal(point);
+    const auto result = scenario.tool({"cancel", "--yes"});
+    CHECK_MESSAGE(result.exit_code == 0, result.errors);
+    CHECK(again->wait(Deadline::in(milliseconds(20'000))) == 0);
+    // As they were found.
+    for (auto* server : {&scenario.source(), &scenario.target()}) {
+      CHECK(server->value(kDatabase, "SELECT count(*) FROM pg_replication_slots") == "0");
+      CHECK(server->value(kDatabase, "SELECT count(*) FROM pg_publication") == "0");
+      CHECK(server->value(kDatabase, "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgcutover'") == "0");
+    }
+    CHECK(scenario.target().value(kDatabase,
+                                  "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = "
+                                  "relnamespace WHERE nspname NOT LIKE 'pg%' AND nspname <> "
+                                  "'information_schema'") == "0");
+    CHECK(privileges() == privileges_before);
+    CHECK(scenario.source().value(kDatabase,
+                                  "SELECT relreplident FROM pg_class WHERE relname = 'bank_journal'") == "d");
+  }
+}

@@ -1,0 +1,133 @@
+#include "tests/faults/scenario.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/harness/process.h"
+#include "tests/harness/temp_dir.h"
+#include "tests/harness/wait.h"
+
+namespace faults {
+namespace {
+
+using harness::wait_until;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+constexpr double kRate = 60;  // transactions a second: two cores have to carry everything
+
+harness::PgbouncerOptions pooler_options(const harness::Cluster& source) {
+  return {.databases = {{kDatabase, "host=" + source.host() + " port=" +
+                                        std::to_string(harness::Cluster::kPort) + " dbname=" + kDatabase}}};
+}
+
+}  // namespace
+
+Scenario::Scenario(const std::vector<std::string>& gates)
+    : directory_("pgcut-fault"),
+      source_({.name = "source"}),
+      target_({.name = "target"}),
+      bouncer_(pooler_options(source_)) {
+  for (auto* server : {&source_, &target_}) {
+    server->sql("postgres", "CREATE ROLE app LOGIN; CREATE ROLE mover LOGIN SUPERUSER");
+    server->sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " OWNER app");
+  }
+  source_.connect(kDatabase, "app").exec(load::shop_schema_sql(size_));
+  write_plan(gates);
+  bank_.emplace(load::BankLoadOptions{
+      .conninfo = bouncer_.conninfo(kDatabase, "app"), .clients = 3, .rate = kRate, .size = size_});
+  bank_->wait_acknowledged(20, Deadline::in(milliseconds(20'000)));
+}
+
+void Scenario::write_plan(const std::vector<std::string>& gates) {
+  std::string text = "name: fault\nsource: \"" + source_.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
+                     target_.conninfo(kDatabase, "mover") +
+                     "\"\ntables: {keyless: full}\ngates:\n  verify: none\n  max-lag: 5s\n";
+  for (const auto& gate : gates) {
+    text += "  " + gate + "\n";
+  }
+  text += "apps:\n  - name: web\n    traffic:\n      pgbouncer:\n        - admin: \"" +
+          bouncer_.console_conninfo() + "\"\n          database: " + kDatabase +
+          "\n          ini: " + bouncer_.databases_ini() + "\n";
+  harness::write_file(directory_.path() / "plan.yaml", text);
+}
+
+harness::ToolResult Scenario::tool(const std::vector<std::string>& arguments, milliseconds limit) {
+  std::vector<std::string> all = arguments;
+  all.insert(all.begin() + 1, {"--plan", directory_.file("plan.yaml")});
+  return harness::Tool::run(all, Deadline::in(limit));
+}
+
+std::unique_ptr<harness::Tool> Scenario::start_run(const std::string& fault,
+                                                   const std::vector<std::string>& more) {
+  std::vector<std::string> all{"run", "--plan", directory_.file("plan.yaml")};
+  all.insert(all.end(), more.begin(), more.end());
+  harness::ToolOptions options;
+  if (!fault.empty()) {
+    options.env = harness::fault_environment(fault);
+  }
+  return std::make_unique<harness::Tool>(all, options);
+}
+
+void Scenario::wait_state(harness::Tool& run, const std::string& state) {
+  wait_until(Deadline::in(milliseconds(90'000)), "the controller is " + state, [&] {
+    if (!run.running()) {
+      FAIL("run ended:\n" << run.errors());
+    }
+    const auto status =
+        target_.value(kDatabase,
+                      "SELECT s.json::jsonb ->> 'state' FROM pgcutover.status s, pgcutover.controller c "
+                      "WHERE (s.json::jsonb -> 'controller' ->> 'epoch')::bigint = c.epoch");
+    return status == state;
+  });
+}
+
+void Scenario::stop_run(harness::Tool& run) {
+  run.terminate();
+  const int code = run.wait(Deadline::in(milliseconds(30'000)));
+  CHECK_MESSAGE(code == 0, run.errors());
+}
+
+std::string Scenario::fence_state(Side side) {
+  return cluster(side).value(kDatabase, "SELECT state FROM pgcutover.fence").value_or("none");
+}
+
+bool Scenario::pooler_paused() {
+  const auto rows = bouncer_.console("SHOW DATABASES");
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (rows.text(row, 0) == kDatabase) {
+      return rows.text(row, 10) == "1";
+    }
+  }
+  FAIL("the pooler doesn't know the database");
+  return true;
+}
+
+Side Scenario::expect_sound(const std::string& after) {
+  INFO("after " << after);
+  wait_until(Deadline::in(milliseconds(60'000)), "traffic flows after " + after,
+             [&] { return !pooler_paused(); });
+  bank_->wait_acknowledged(10, Deadline::in(milliseconds(60'000)));
+  const auto source = fence_state(Side::source);
+  const auto target = fence_state(Side::target);
+  CHECK_MESSAGE((source == "open") != (target == "open"), "source " << source << ", target " << target);
+  const Side primary = source == "open" ? Side::source : Side::target;
+  auto session = cluster(primary).connect(kDatabase);
+  const auto proof = load::prove_bank(session, bank_->log(), size_);
+  CHECK_MESSAGE(proof.holds(), proof.summary());
+  const auto report = bank_->report();
+  CHECK_MESSAGE(report.failed == 0, (report.failures.empty() ? "" : report.failures.front().text));
+  CHECK(report.in_doubt == 0);
+  return primary;
+}
+
+void Scenario::expect_equal(const std::string& after) {
+  INFO("after " << after);
+  const auto result = tool({"verify"});
+  CHECK_MESSAGE(result.exit_code == 0, result.output << result.errors);
+  CHECK(result.output.find("rows compared at one LSN") != std::string::npos);
+  for (auto* server : {&source_, &target_}) {
+    CHECK(server->value(kDatabase, "SELECT count(*) FROM pgcutover.conflict") == "0");
+  }
+}
+
+}  // namespace faults

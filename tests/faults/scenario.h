@@ -1,0 +1,63 @@
+// A migration under load that a fault is done to: two servers, a pooler, clients that remember every
+// acknowledged commit, the tool as a process. Small: what counts is the moment of the fault, not the amount
+// of data.
+//
+// Threads: one owner; the load has its own.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/harness/cluster.h"
+#include "tests/harness/pgbouncer.h"
+#include "tests/harness/tool.h"
+#include "tests/load/bank_load.h"
+#include "tests/load/bank_proof.h"
+
+namespace faults {
+
+inline constexpr const char* kDatabase = "shop";
+
+enum class Side { source, target };
+
+class Scenario {
+ public:
+  // `gates` are lines of the plan's gates, e.g. "max-pause: 2s".
+  explicit Scenario(const std::vector<std::string>& gates = {});
+
+  // The tool with the plan, to its end.
+  harness::ToolResult tool(const std::vector<std::string>& arguments,
+                           replication::base::milliseconds limit = replication::base::milliseconds(60'000));
+  // `run` in the background, with a fault armed ("" = none).
+  std::unique_ptr<harness::Tool> start_run(const std::string& fault = {},
+                                           const std::vector<std::string>& more = {});
+  // Waits until a living controller reports this state. Throws with what `run` had said where it ended.
+  void wait_state(harness::Tool& run, const std::string& state);
+  // Ends a healthy `run` politely.
+  void stop_run(harness::Tool& run);
+
+  // What holds at any rest: traffic flows, exactly one side is open, every acknowledged commit is on the side
+  // that takes writes exactly once, and no client was refused. Returns that side.
+  Side expect_sound(const std::string& after);
+  // Both sides hold the same (through the tool's own verify, which needs a living `run`).
+  void expect_equal(const std::string& after);
+
+  load::BankLoad& bank() { return *bank_; }
+  harness::Cluster& source() { return source_; }
+  harness::Cluster& target() { return target_; }
+  std::string fence_state(Side side);
+  bool pooler_paused();
+
+ private:
+  harness::Cluster& cluster(Side side) { return side == Side::source ? source_ : target_; }
+  void write_plan(const std::vector<std::string>& gates);
+  harness::TempDir directory_;
+  harness::Cluster source_, target_;
+  harness::Pgbouncer bouncer_;
+  load::ShopSize size_;
+  std::optional<load::BankLoad> bank_;
+};
+
+}  // namespace faults
