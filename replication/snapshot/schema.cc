@@ -169,7 +169,14 @@ postgres::Connection prepared_session(const postgres::ConnInfo& target, const ba
 
 void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target) const {
   auto connection = prepared_session(target, state_->stop);
-  const auto left = outstanding(connection, state_->pre_data());
+  auto items = state_->pre_data();
+  // pg_dump from 15 on writes the rights of "public" as changes against 15's initial ones, where PUBLIC can't
+  // create.
+  if (state_->tools.major >= 15 && connection.server_major() < 15 &&
+      connection.maybe_value("SELECT to_regnamespace('public')::text")) {
+    items.insert(items.begin(), {"", "REVOKE CREATE ON SCHEMA public FROM PUBLIC;"});
+  }
+  const auto left = outstanding(connection, items);
   require_roles(connection, left);
   run_in_order(connection, left);
 }

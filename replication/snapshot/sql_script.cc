@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <utility>
 
 #include "replication/base/error.h"
@@ -251,6 +252,29 @@ void take_roles(const std::vector<Token>& tokens, std::size_t at, std::string_vi
   }
 }
 
+// Debian's 15 keeps a version of its own in a column's options, pg_attver, which it never lets anybody set,
+// and which its own pg_dump leaves out. A newer pg_dump writes it down, and other servers refuse it. Nothing
+// where the statement sets nothing else.
+std::optional<std::string> without_attver(std::string sql) {
+  const auto tokens = tokens_of(sql);
+  if (!begins_with(tokens, {"ALTER"})) {
+    return sql;
+  }
+  for (std::size_t at = 2; at + 3 < tokens.size(); ++at) {
+    if (!tokens[at].is("PG_ATTVER") || !tokens[at + 1].symbol('=')) {
+      continue;
+    }
+    if (tokens[at + 3].symbol(',')) {
+      return sql.erase(tokens[at].begin, tokens[at + 4].begin - tokens[at].begin);
+    }
+    if (tokens[at - 1].symbol(',')) {
+      return sql.erase(tokens[at - 1].begin, tokens[at + 2].end - tokens[at - 1].begin);
+    }
+    return std::nullopt;
+  }
+  return sql;
+}
+
 }  // namespace
 
 std::vector<std::string> split_statements(std::string_view script) {
@@ -309,13 +333,13 @@ std::vector<ScriptItem> read_script(std::string_view script) {
                start[3].is("SET_CONFIG")) {
       std::erase_if(settings, [](const auto& one) { return one.first == "set_config"; });
       settings.emplace_back("set_config", sql);
-    } else {
+    } else if (auto kept = without_attver(std::move(sql))) {
       ScriptItem item;
       for (const auto& [name, text] : settings) {
         item.settings += text + '\n';
       }
-      item.sql = authorization.empty() ? std::move(sql)
-                                       : authorization + '\n' + sql + "\nRESET SESSION AUTHORIZATION;";
+      item.sql = authorization.empty() ? std::move(*kept)
+                                       : authorization + '\n' + *kept + "\nRESET SESSION AUTHORIZATION;";
       items.push_back(std::move(item));
     }
   }

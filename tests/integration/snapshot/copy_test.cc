@@ -150,14 +150,18 @@ TEST_CASE("a snapshot that reaches behind the slot waits for the old transaction
   old.exec("INSERT INTO app.t VALUES (2)");
   const auto options = pair.copy_options();
   std::jthread releaser([&] {
-    harness::wait_until(
-        base::Deadline::in(base::milliseconds(20'000)), "the copy has looked at its snapshot", [&] {
-          return pair.source.value(
-                     "shop",
-                     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcutover copy' "
-                     "AND query LIKE '%backend_xid%'") != "0";
-        });
-    old.exec("COMMIT");
+    try {
+      harness::wait_until(
+          base::Deadline::in(base::milliseconds(20'000)), "the copy has looked at its snapshot", [&] {
+            return pair.source.value(
+                       "shop",
+                       "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcutover copy' "
+                       "AND query LIKE '%backend_xid%'") != "0";
+          });
+      old.exec("COMMIT");
+    } catch (const base::Error&) {
+      pair.stop.request();  // the copy fails, and the test with it
+    }
   });
   copy_tables(options, pair.catalog().tables, pair.stop);
   releaser.join();

@@ -101,6 +101,20 @@ TEST_CASE("settings go with the statements that follow them") {
         "SET default_tablespace = '';\n");
 }
 
+TEST_CASE("a column's pg_attver isn't carried over, its other options are") {
+  const auto items = read_script(
+      "ALTER TABLE ONLY a.\"b c\" ALTER COLUMN d SET (pg_attver=22154896);\n"
+      "ALTER TABLE ONLY a.b ALTER COLUMN d SET (pg_attver=1, n_distinct=3);\n"
+      "ALTER TABLE ONLY a.b ALTER COLUMN d SET (n_distinct=-0.5, pg_attver=1);\n"
+      "ALTER TABLE ONLY a.b ALTER COLUMN pg_attver SET (n_distinct=3);\n"
+      "COMMENT ON TABLE a.b IS 'SET (pg_attver=1)';");
+  REQUIRE(items.size() == 4);
+  CHECK(items[0].sql == "ALTER TABLE ONLY a.b ALTER COLUMN d SET (n_distinct=3);");
+  CHECK(items[1].sql == "ALTER TABLE ONLY a.b ALTER COLUMN d SET (n_distinct=-0.5);");
+  CHECK(items[2].sql == "ALTER TABLE ONLY a.b ALTER COLUMN pg_attver SET (n_distinct=3);");
+  CHECK(items[3].sql == "COMMENT ON TABLE a.b IS 'SET (pg_attver=1)';");
+}
+
 TEST_CASE("a statement under another role carries the change of role with it") {
   const auto items = read_script(
       "SET SESSION AUTHORIZATION \"web;\";\nGRANT SELECT ON t TO a;\nRESET SESSION AUTHORIZATION;\nGRANT "
