@@ -17,12 +17,13 @@ std::string in(const Plan& plan) {
   return plan.file.empty() ? "" : plan.file + ": ";
 }
 
-void check_sides(const Plan& plan) {
-  if (plan.source.empty()) {
+void check_sides(const Plan& plan, Sides needed) {
+  const bool enough = needed == Sides::one && !(plan.source.empty() && plan.target.empty());
+  if (plan.source.empty() && !enough) {
     throw base::UsageError(in(plan) + "no source given",
                            "give --source CONNINFO, PGCUTOVER_SOURCE or a plan with source");
   }
-  if (plan.target.empty()) {
+  if (plan.target.empty() && !enough) {
     throw base::UsageError(in(plan) + "no target given",
                            "give --target CONNINFO, PGCUTOVER_TARGET or a plan with target");
   }
@@ -49,8 +50,9 @@ void check_strategy(const Plan& plan) {
 }
 
 std::string default_name(const Plan& plan) {
+  const auto& side = plan.source.empty() ? plan.target : plan.source;
   for (const auto* keyword : {"dbname", "service", "user"}) {
-    if (const auto value = plan.source.get(keyword); !value.empty()) {
+    if (const auto value = side.get(keyword); !value.empty()) {
       return name_from_database(value);
     }
   }
@@ -83,6 +85,9 @@ void check_pgbouncer(const Plan& plan, const App& app, const PgbouncerSpec& spec
   for (const auto& [side, given, info] :
        {std::tuple{"source", &spec.source, &plan.source}, std::tuple{"target", &spec.target, &plan.target}}) {
     const auto address = address_of(*given, *info);
+    if (info->empty()) {
+      continue;
+    }
     if (address.host.empty() || address.dbname.empty()) {
       throw base::UsageError(
           where + "the host or database of the " + side + " isn't known",
@@ -135,9 +140,9 @@ Address address_of(const Address& given, const postgres::ConnInfo& info) {
   return address;
 }
 
-void check_plan(Plan& plan) {
+void check_plan(Plan& plan, Sides needed) {
   check_strategy(plan);
-  check_sides(plan);
+  check_sides(plan, needed);
   if (plan.name.empty()) {
     plan.name = default_name(plan);
   }

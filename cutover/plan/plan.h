@@ -94,7 +94,8 @@ Plan parse_plan(const std::string& yaml, const std::string& file);
 
 // What can be said about a plan without asking a server: missing sides, bad names, impossible gates, unknown
 // strategies. Throws UsageError at the first. Fills `name` from the source's database where it is empty.
-void check_plan(Plan& plan);
+enum class Sides { both, one };  // one: a verb that must work where the other server is gone
+void check_plan(Plan& plan, Sides needed = Sides::both);
 
 // "admin='host=... dbname=pgbouncer' database=shop ini=/etc/pgbouncer/databases.ini", the short form of
 // options.

@@ -89,7 +89,7 @@ Field gates_field(Gates& gates) {
               choice("verify", gates.verify, {{"none", VerifyGate::none}, {"full", VerifyGate::full}},
                      "what must have been compared and equal before the switch"),
               flag("cancel-blockers", gates.cancel_blockers,
-                   "after three polite attempts cancel the sessions that block the fence's locks"),
+                   "after three attempts cancel who blocks the fence's locks"),
               duration("lock-limit", gates.lock_limit, base::milliseconds(100), minutes(10),
                        "time for all attempts to lock the tables, where no pooler holds the traffic")},
              "what must be true before the switch, and its limits");
