@@ -72,7 +72,8 @@ enum class WaitResult { reached, timed_out, failed };
 
 class Applier {
  public:
-  // `queue` outlives it. Reads its progress row at start; throws nothing itself: see failure().
+  // `queue` outlives it. Throws Error where a filter's snapshot isn't one; everything else is seen in
+  // failure().
   Applier(ApplierOptions options, stream::ChunkQueue& queue);
   ~Applier();
   Applier(const Applier&) = delete;
@@ -82,6 +83,11 @@ class Applier {
   void stop();  // after the batch under way; idempotent; joins
 
   ApplyStats stats() const;
+  // Why the thread ended, or null while it is alive or was stopped. A retryable() one means that the target
+  // no longer has what was applied in memory (it lost commits in a crash, or a large transaction was
+  // interrupted): stop the receiver too, make both and the queue anew; the stream then begins at the stored
+  // position. Not within this object, since a receiver that reconnected by itself in between may have begun
+  // too late.
   std::exception_ptr failure() const;
   // Where (re)started streams begin: the applied position, read from the target at start. Any thread; waits
   // for the first connection. Throws the failure where apply ended.

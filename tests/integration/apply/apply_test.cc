@@ -9,6 +9,9 @@ using apply::WaitResult;
 TEST_CASE("rows of every kind of type arrive as they were, in text and in binary") {
   for (const bool binary : {false, true}) {
     CAPTURE(binary);
+    if (binary && source_server().major() < 14) {
+      continue;  // pgoutput can't
+    }
     Stage stage(binary ? "types_binary" : "types_text", binary);
     stage.both(
         R"(CREATE TABLE "odd "" Name" ("Group" int PRIMARY KEY, "a""b" text, c numeric(12,3), d float8, e bytea,
@@ -26,7 +29,7 @@ TEST_CASE("rows of every kind of type arrive as they were, in text and in binary
     stage.start();
     stage.source(
         R"(INSERT INTO "odd "" Name" SELECT g, repeat(E'q"\\,(){}\n''é', g % 4), g / 7.0, CASE g WHEN 1 THEN
-      'NaN' WHEN 2 THEN '-Infinity' ELSE g / 3.0 END, decode(md5(g::text), 'hex'), now() + g * '1 h'::interval,
+      'NaN'::float8 WHEN 2 THEN '-Infinity' ELSE (g / 3.0)::float8 END, decode(md5(g::text), 'hex'), now() + g * '1 h'::interval,
       jsonb_build_object('k', g, 'q', '"'), '{"a" : "x\\y" }', md5(g::text)::uuid, g % 2 = 0, '2024-02-29', '1 mon 2 d',
       ARRAY[g, NULL, 3], ARRAY['a,b', NULL, '', '"q"', '\'], 'ab', '', '10.0.0.1/8', B'101', g / 9.0, '23:59:59.999',
       -g::int8 * 10000000000, g FROM generate_series(1, 50) g)");
@@ -48,9 +51,11 @@ TEST_CASE("rows of every kind of type arrive as they were, in text and in binary
 
 TEST_CASE("equal rows of a table without a key are changed one by one") {
   Stage stage("keyless");
-  stage.both(
-      "CREATE TABLE k (a int, b text, j json, g int GENERATED ALWAYS AS (a + 1) STORED);"
-      "ALTER TABLE k REPLICA IDENTITY FULL");
+  // From 18 on the server refuses FULL beside a generated column.
+  const bool generated = source_server().major() < 18;
+  stage.both("CREATE TABLE k (a int, b text, j json" +
+             std::string(generated ? ", g int GENERATED ALWAYS AS (a + 1) STORED" : "") +
+             "); ALTER TABLE k REPLICA IDENTITY FULL");
   stage.publish();
   stage.start();
   stage.source("INSERT INTO k SELECT g % 3, NULL, '{\"a\": 1}' FROM generate_series(1, 30) g");
