@@ -184,15 +184,16 @@ std::string TableSource::take_snapshot(const catalog::Table& table) {
   }
 }
 
-// Every update is a message of its own in the stream: that others overwrite the row later doesn't matter. The
-// synchronous commit makes everything that S sees durable before the table counts as copied.
+// The row is the stream room's (stream/marker.h). Every update is a message of its own in the stream: that
+// others overwrite the row later doesn't matter. The synchronous commit makes everything that S sees durable
+// before the table counts as copied.
 void TableSource::write_marker(const std::string& token) {
   if (!marker_ || !marker_->usable()) {
     marker_.emplace(connect());
     marker_->exec("SET synchronous_commit = on");
   }
-  const auto result = marker_->exec(
-      "UPDATE pgcutover.marker SET token = $1, at = clock_timestamp() WHERE id = 1", postgres::Params{token});
+  const auto result =
+      marker_->exec("UPDATE pgcutover.marker SET token = $1 WHERE id = 1", postgres::Params{token});
   if (result.affected_rows() != 1) {
     throw Error("pgcutover.marker has no row 1", "run `pgcutover cancel` and begin again").on("source");
   }

@@ -26,8 +26,9 @@ struct Pair {
     }
     target.sql("shop", snapshot::copy_schema_sql());
     source.sql("shop",
-               "CREATE TABLE pgcutover.marker (id integer PRIMARY KEY, token text, at timestamptz);"
-               "INSERT INTO pgcutover.marker VALUES (1, '', now()), (2, '', now())");
+               "CREATE TABLE pgcutover.marker (id integer PRIMARY KEY, token text NOT NULL, written_us "
+               "bigint NOT NULL);"
+               "INSERT INTO pgcutover.marker VALUES (1, '', 0), (2, '', 0)");
     source.sql("shop", "CREATE SCHEMA app; CREATE SCHEMA \"we\"\"ird\"");
   }
 
