@@ -93,7 +93,7 @@ void Play::start_load() {
 void Play::load_goes_on(std::chrono::seconds span) {
   const auto end = Deadline::in(span);
   const auto before = bank_->acknowledged();
-  bank_->wait_acknowledged(2 * options_.clients, Deadline::in(milliseconds(30'000)));
+  bank_->wait_acknowledged(std::int64_t{2} * options_.clients, Deadline::in(milliseconds(30'000)));
   stop_.wait(end);
   stop_.check();
   if (!bench_->running()) {
@@ -113,7 +113,7 @@ harness::ToolResult Play::verb(const std::string& name, const std::vector<std::s
     stop_.check();
     return !tool.running();
   });
-  const harness::ToolResult result{tool.wait(Deadline::in(kVerbLimit)), tool.output(), tool.errors()};
+  harness::ToolResult result{tool.wait(Deadline::in(kVerbLimit)), tool.output(), tool.errors()};
   if (result.exit_code != 0) {
     std::string controller;
     if (controller_) {

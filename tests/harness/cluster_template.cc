@@ -49,7 +49,7 @@ fs::path cache_directory() {
   } else {
     base = fs::path("/tmp") / ("cache-" + std::to_string(geteuid()));
   }
-  const auto directory = base / "pgcutover-tests";
+  auto directory = base / "pgcutover-tests";
   fs::create_directories(directory);
   return directory;
 }
@@ -88,7 +88,7 @@ fs::path template_for(const std::string& bin) {
   const auto version = run({bin + "/postgres", "--version"});
   const auto key = std::to_string(std::hash<std::string>{}(bin + version)) + "-" + std::to_string(geteuid());
   const auto cache = cache_directory();
-  const auto made = cache / ("initdb-" + key);
+  auto made = cache / ("initdb-" + key);
   const FileLock lock(cache / "lock");
   if (!fs::exists(made)) {
     const TempDir directory("pgtpl");
@@ -176,7 +176,7 @@ std::string find_server(const std::string& major) {
       }
       return bin;
     }
-    const auto bin = "/usr/lib/postgresql/" + major + "/bin";
+    auto bin = "/usr/lib/postgresql/" + major + "/bin";
     if (has_server(bin)) {
       return bin;
     }
@@ -194,7 +194,8 @@ std::string find_server(const std::string& major) {
   if (newest != 0) {
     return "/usr/lib/postgresql/" + std::to_string(newest) + "/bin";
   }
-  const std::string path = std::getenv("PATH") == nullptr ? "" : std::getenv("PATH");
+  const char* search = std::getenv("PATH");
+  const std::string path = search == nullptr ? "" : search;
   for (std::size_t from = 0; from < path.size();) {
     const auto to = std::min(path.find(':', from), path.size());
     if (has_server(path.substr(from, to - from))) {

@@ -14,7 +14,8 @@ namespace postgres = replication::postgres;
 using replication::base::Error;
 
 std::string Pgbouncer::find_program() {
-  std::string path = std::getenv("PATH") == nullptr ? "" : std::getenv("PATH");
+  const char* search = std::getenv("PATH");
+  std::string path = search == nullptr ? "" : search;
   path += ":/usr/sbin:/usr/local/sbin";
   for (std::size_t from = 0; from < path.size();) {
     const auto to = std::min(path.find(':', from), path.size());
