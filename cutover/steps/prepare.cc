@@ -52,7 +52,6 @@ bool Preparation::begin(const std::string& step, const std::string& state) {
   if (step_done(target(), step)) {
     return false;
   }
-  base::log::info("step " + step);
   put_event(target(), context_.token, step, "began", "");
   publisher_.update(
       [&](state::Status& status) {

@@ -22,7 +22,4 @@ struct MarkerRow {
 // Text or binary. Throws Error where the row isn't the marker table's.
 MarkerRow read_marker_row(const pgoutput::CachedRelation& relation, Row row);
 
-// "2026-11-21 23:49:02.123456+00" (ISO, UTC) as microseconds since 2000-01-01. Throws Error on anything else.
-std::int64_t parse_timestamp(std::string_view text);
-
 }  // namespace replication::apply

@@ -1,6 +1,7 @@
 #include "replication/postgres/connection.h"
 
 #include <algorithm>
+#include <future>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <thread>
@@ -40,6 +41,18 @@ constexpr std::pair<const char*, const char*> kPinned[] = {
     {"array_nulls", "on"},
     {"client_min_messages", "notice"},
 };
+
+// What only newer servers know: in the startup packet it would be refused by the others.
+std::vector<std::pair<std::string, std::string>> pinned_by_version(int version) {
+  std::vector<std::pair<std::string, std::string>> settings;
+  if (version >= 140000) {
+    settings.emplace_back("idle_session_timeout", "0");
+  }
+  if (version >= 170000) {
+    settings.emplace_back("transaction_timeout", "0");
+  }
+  return settings;
+}
 
 std::string startup_options(const ConnInfo& info, const SessionOptions& options) {
   std::string text = info.get("options");
@@ -121,6 +134,34 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
 Connection Connection::open(const ConnInfo& info, const SessionOptions& options, const base::Stop& stop) {
+  Connection connection = open_once(info, options, stop);
+  if (options.kind == SessionKind::console) {
+    return connection;
+  }
+  const auto newer = pinned_by_version(connection.server_version());
+  std::string sql;
+  for (const auto& [name, value] : newer) {
+    sql += "SET " + name + " = " + value + "; ";
+  }
+  try {
+    if (!sql.empty()) {
+      connection.exec(sql);
+    }
+    return connection;
+  } catch (const base::Error& error) {
+    if (error.connection_usable()) {
+      throw;
+    }
+  }
+  // One of those time-outs, set for the database or the role, was quicker than we. By now we know that the
+  // server takes them in the startup packet.
+  SessionOptions with_newer(options);
+  with_newer.settings.insert(with_newer.settings.begin(), newer.begin(), newer.end());
+  return open_once(info, with_newer, stop);
+}
+
+Connection Connection::open_once(const ConnInfo& info, const SessionOptions& options,
+                                 const base::Stop& stop) {
   const auto keywords = connect_keywords(info, options);
   std::vector<const char*> names;
   std::vector<const char*> values;
@@ -147,6 +188,9 @@ Connection Connection::open(const ConnInfo& info, const SessionOptions& options,
   if (conn == nullptr) {
     throw base::Error("out of memory while connecting");
   }
+  // Before the first byte arrives: libpq prints what comes earlier (a collation warning) on stderr, past the
+  // log.
+  PQsetNoticeReceiver(conn, receive_notice, &state->notices);
   const auto deadline = base::Deadline::in(options.connect_timeout);
   auto status = PQstatus(conn) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (status != PGRES_POLLING_OK) {
@@ -160,17 +204,7 @@ Connection Connection::open(const ConnInfo& info, const SessionOptions& options,
     status = PQconnectPoll(conn);
   }
   PQsetnonblocking(conn, 1);
-  PQsetNoticeReceiver(conn, receive_notice, &state->notices);
   Connection connection(std::move(state));
-  if (options.kind != SessionKind::console) {
-    // Settings that older servers don't know can't go into the startup packet.
-    if (connection.server_version() >= 170000) {
-      connection.exec("SET transaction_timeout = 0");
-    }
-    if (connection.server_version() >= 140000) {
-      connection.exec("SET idle_session_timeout = 0");
-    }
-  }
   return connection;
 }
 
@@ -277,13 +311,19 @@ pg_result* Connection::next_result(base::Deadline deadline) {
 }
 
 // PQcancel connects anew and blocks; a dead network must not block us with it, so a detached thread does it.
+// It returns once the server has sent the signal. We wait for that: a request still under way when the
+// statement has ended by itself would cancel the next one.
 void Connection::cancel_and_drain() noexcept {
   try {
+    std::future<void> requested;
     if (PGcancel* cancel = PQgetCancel(state_->conn); cancel != nullptr) {
-      std::thread([cancel] {
+      auto done = std::make_shared<std::promise<void>>();
+      requested = done->get_future();
+      std::thread([cancel, done] {
         char why[256];
         PQcancel(cancel, why, sizeof why);
         PQfreeCancel(cancel);
+        done->set_value();
       }).detach();
     }
     const auto deadline = base::Deadline::in(kDrainAfterCancel);
@@ -300,6 +340,8 @@ void Connection::cancel_and_drain() noexcept {
       }
       PGresult* result = PQgetResult(state_->conn);
       if (result == nullptr) {
+        state_->broken = state_->broken || (requested.valid() && requested.wait_for(*deadline.remaining()) !=
+                                                                     std::future_status::ready);
         return;
       }
       const auto status = PQresultStatus(result);

@@ -105,6 +105,7 @@ class Connection {
   friend class ReplicationStream;
   struct State;
   explicit Connection(std::unique_ptr<State> state);
+  static Connection open_once(const ConnInfo& info, const SessionOptions& options, const base::Stop& stop);
 
   pg_conn* raw() const;
   void flush(base::Deadline deadline);

@@ -41,8 +41,8 @@ class Stage {
       server->sql("postgres", "CREATE DATABASE " + name_);
     }
     source("CREATE SCHEMA pgcutover");
-    source("CREATE TABLE pgcutover.marker (id int PRIMARY KEY, token text, at timestamptz)");
-    source("INSERT INTO pgcutover.marker VALUES (1, '', now()), (2, '', now())");
+    source("CREATE TABLE pgcutover.marker (id int PRIMARY KEY, token text, written_us bigint)");
+    source("INSERT INTO pgcutover.marker VALUES (1, '', 0), (2, '', 0)");
     target(apply::progress_schema_sql());
   }
   ~Stage() {
@@ -124,7 +124,7 @@ class Stage {
   // Writes a marker, hands everything over, waits until it was applied.
   apply::WaitResult sync() {
     const std::string token = "m" + std::to_string(++markers_);
-    source("UPDATE pgcutover.marker SET token = '" + token + "', at = now() WHERE id = 1");
+    source("UPDATE pgcutover.marker SET token = '" + token + "', written_us = 0 WHERE id = 1");
     pump();
     return applier->wait_marker(token, soon());
   }
