@@ -177,8 +177,11 @@ void Play::handover(const std::string& name, Side to) {
 }
 
 void Play::finish_migration() {
-  indent(verb("report", {"--output", options_.report}).last_line(), 1);
-  indent(verb("finish", {"--yes"}).last_line(), 1);
+  verb("report", {"--output", options_.report});
+  if (harness::read_file(options_.report).empty()) {
+    throw Error("pgcutover report wrote nothing to " + options_.report);
+  }
+  indent(verb("finish", {"--yes"}).output, 8);
   const int code = controller_->wait(Deadline::in(kVerbLimit));
   if (code != 0) {
     throw Error("pgcutover run ended with code " + std::to_string(code) + " after finish:\n" +
@@ -210,6 +213,7 @@ bool Play::run() {
   wait_ready();
   indent(verb("verify").last_line(), 1);
   handover("switch", Side::target);
+  note(prove_copied_once(stage_));
   indent(verb("verify").last_line(), 1);
   handover("rollback", Side::source);
   indent(verb("verify").last_line(), 1);

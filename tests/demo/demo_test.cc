@@ -71,6 +71,7 @@ TEST_CASE("pgbench's load ends politely, and its proofs can hold and can fail") 
   CHECK_FALSE(demo::prove_pgbench_sums(stage, Side::source).holds);
   connection.exec("INSERT INTO public.pgbench_history SELECT * FROM public.pgbench_history LIMIT 1");
   CHECK_FALSE(demo::prove_pgbench_count(stage, Side::source, result).holds);
+  CHECK_FALSE(demo::prove_copied_once(stage).holds);  // the target is empty
   CHECK(demo::prove_clean(stage).holds);
   connection.exec("CREATE PUBLICATION left_behind");
   CHECK_FALSE(demo::prove_clean(stage).holds);

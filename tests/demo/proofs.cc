@@ -65,6 +65,20 @@ Proof prove_pgbench_sums(const Stage& stage, Side side) {
   });
 }
 
+Proof prove_copied_once(const Stage& stage) {
+  return judge("the large object and the materialized view are on both sides", [&](Proof& proof) {
+    const std::string sql =
+        "SELECT pg_catalog.md5(pg_catalog.lo_get(body)), (SELECT count(*) FROM shop.sales) FROM "
+        "shop.document";
+    const auto source = stage.connect(Side::source).one_row(sql);
+    const auto target = stage.connect(Side::target).one_row(sql);
+    proof.holds =
+        source.view(0, 0) == target.view(0, 0) && source.integer(0, 1) > 0 && target.integer(0, 1) > 0;
+    proof.details = "md5 " + source.text(0, 0) + " and " + target.text(0, 0) + ", view of " +
+                    source.text(0, 1) + " and " + target.text(0, 1) + " rows";
+  });
+}
+
 Proof prove_pgbench_count(const Stage& stage, Side side, const PgbenchResult& result) {
   const std::string server = name_of(side);
   return judge("pgbench's transactions are on the " + server + " exactly once", [&](Proof& proof) {

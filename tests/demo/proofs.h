@@ -23,6 +23,9 @@ Proof prove_bank_on(const Stage& stage, Side side, const load::BankLoad& bank, b
 
 // pgbench's four sums agree, in one snapshot; may run under load.
 Proof prove_pgbench_sums(const Stage& stage, Side side);
+// What no stream carries: the large object's bytes are the same on both sides, the materialized view is
+// filled.
+Proof prove_copied_once(const Stage& stage);
 // As many rows of history as transactions that pgbench says it did. After its end only.
 Proof prove_pgbench_count(const Stage& stage, Side side, const PgbenchResult& result);
 // No client transaction failed, was in doubt or lost its connection.
