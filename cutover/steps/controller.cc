@@ -161,13 +161,18 @@ Outcome Controller::run() {
   if (!options_.until.empty() && !step_done(servers_.target(), "way-back")) {
     return outcome(base::ExitCode::done, "stopped after step " + options_.until + ", as asked");
   }
-  base::log::info("ready: streaming; `pgcutover switch` when you are");
-  serve();
+  base::log::info("streaming from the " + std::string(to_string(link_->from())));
+  try {
+    serve();
+  } catch (const base::Stopped&) {
+    // Asked to stop while streaming: nothing is half done, a later run goes on from here.
+  }
   if (ended_) {
     return outcome(base::ExitCode::done, "");
   }
-  const auto primary = primary_side(servers_.source(), servers_.target());
-  return outcome(base::ExitCode::done, std::string(primary ? to_string(*primary) : "nobody") +
+  const auto primary = link_->from();
+  link_->stop();
+  return outcome(base::ExitCode::done, std::string(to_string(primary)) +
                                            " takes writes; stopped: call `pgcutover run` again to go on");
 }
 
@@ -203,9 +208,6 @@ void Controller::serve() {
       tend();
       target.wait_notification(base::Deadline::in(kIdle));
     }
-  }
-  if (link_) {
-    link_->stop();
   }
 }
 

@@ -73,10 +73,13 @@ void Scenario::wait_state(harness::Tool& run, const std::string& state) {
     if (!run.running()) {
       FAIL("run ended:\n" << run.errors());
     }
-    const auto status =
-        target_.value(kDatabase,
-                      "SELECT s.json::jsonb ->> 'state' FROM pgcutover.status s, pgcutover.controller c "
-                      "WHERE (s.json::jsonb -> 'controller' ->> 'epoch')::bigint = c.epoch");
+    if (!target_.value(kDatabase, "SELECT to_regclass('pgcutover.status')")) {
+      return false;
+    }
+    const auto status = target_.value(kDatabase,
+                                      "SELECT json::jsonb ->> 'state' FROM pgcutover.status WHERE "
+                                      "json::jsonb -> 'controller' ->> 'host' LIKE '% pid " +
+                                          std::to_string(run.pid()) + "'");
     return status == state;
   });
 }
