@@ -15,7 +15,7 @@ for ((round = 1; round <= rounds; round++)); do
     exit 1
   fi
   printf 'soak: round %d of %d passed in %d s\n' "$round" "$rounds" $((SECONDS - begin))
-  grep -i 'pause' "$log/$round" || true
+  sed -nE 's/^(switch|rollback) +([0-9]+ ms) +([0-9]+ ms)$/soak:   \1: write pause \2, longest client stall \3/p' "$log/$round"
 done
 echo "soak: $rounds passed, 0 failed"
 rm -rf "$log"
