@@ -46,7 +46,7 @@ bench: ## measure (release build)
 	@$(MAKE) --no-print-directory build PRESET=release
 	@tests/tools/bench.sh build/release $(ARGS)
 
-matrix: build ## the integration tests on PostgreSQL 12 to 18 (fetches servers)
+matrix: build ## integration tests and demo on PostgreSQL 12 to 18 (fetches servers)
 	@tests/tools/matrix.sh $(DIR) $(ARGS)
 
 fuzz: install-deps ## libFuzzer on the decoders (SECONDS_EACH=60)
