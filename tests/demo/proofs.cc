@@ -33,15 +33,15 @@ Proof prove_bank_on(const Stage& stage, Side side, const load::BankLoad& bank, b
   const std::string server = name_of(side);
   return judge("acknowledged commits are on the " + server + " exactly once", [&](Proof& proof) {
     auto connection = stage.connect(side);
+    const auto sent = bank.log().transfers();
     if (follows) {
-      const auto sent = bank.log().transfers();
       harness::wait_until(base::Deadline::in(base::milliseconds(30'000)),
                           "the " + server + " has what was acknowledged", [&] {
                             stop.check();
                             return load::has_acknowledged(connection, sent);
                           });
     }
-    const auto books = load::prove_bank(connection, bank.log(), stage.shop());
+    const auto books = load::prove_bank(connection, bank.log(), stage.shop(), sent);
     proof.holds = books.holds();
     proof.details = books.summary();
   });

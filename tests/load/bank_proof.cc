@@ -153,9 +153,13 @@ bool has_acknowledged(postgres::Connection& connection, const std::map<TransferI
 }
 
 BankProof prove_bank(postgres::Connection& connection, const CommitLog& log, const ShopSize& size) {
+  return prove_bank(connection, log, size, log.transfers());
+}
+
+BankProof prove_bank(postgres::Connection& connection, const CommitLog& log, const ShopSize& size,
+                     const std::map<TransferId, Transfer>& before) {
   BankProof proof;
   Violations wrong(proof.violations);
-  const auto before = log.transfers();
   postgres::Transaction transaction(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   const auto rows = read_rows(connection, proof);
   const auto after = log.transfers();

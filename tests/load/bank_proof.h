@@ -47,5 +47,9 @@ bool has_acknowledged(replication::postgres::Connection& connection,
 
 BankProof prove_bank(replication::postgres::Connection& connection, const CommitLog& log,
                      const ShopSize& size);
+// The same for a replica: `before` is what it was waited for with has_acknowledged. What was acknowledged
+// since then may still be under way to it.
+BankProof prove_bank(replication::postgres::Connection& connection, const CommitLog& log,
+                     const ShopSize& size, const std::map<TransferId, Transfer>& before);
 
 }  // namespace load
