@@ -37,6 +37,7 @@ cleanup() {
     kill "$private_engine" 2>/dev/null || true
     wait "$private_engine" 2>/dev/null || true
     umount "$work/exec/netns/default" 2>/dev/null || true
+    ip link del docker0 2>/dev/null || true
   fi
   rm -rf "$work"
   exit $code
