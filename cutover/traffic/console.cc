@@ -181,6 +181,16 @@ postgres::Result Console::control(std::string_view sql, base::Deadline deadline)
   return control_->exec(sql, deadline);
 }
 
+bool Console::knows(std::string_view database, base::Deadline deadline) {
+  const auto rows = control("SHOW DATABASES", deadline);
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (rows.text_or(row, 0, "") == database) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::optional<PoolerDatabase> Console::find(base::Deadline deadline) {
   const auto rows = control("SHOW DATABASES", deadline);
   for (int row = 0; row < rows.rows(); ++row) {

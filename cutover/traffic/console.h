@@ -41,6 +41,7 @@ class Console {
   // Opens both sessions where they aren't open.
   void open(base::Deadline deadline);
 
+  bool knows(std::string_view database, base::Deadline deadline);
   std::optional<PoolerDatabase> find(
       base::Deadline deadline);                 // nothing where the pooler doesn't know the database
   PoolerDatabase get(base::Deadline deadline);  // throws Error instead

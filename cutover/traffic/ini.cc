@@ -273,4 +273,25 @@ std::string point_entry(std::string_view text, std::string_view database, const 
   return head + std::string(kKept) + std::string(kept) + "\n" + std::string(name) + value + tail;
 }
 
+std::string without_probes(std::string_view text) {
+  std::string out;
+  for (const auto& line : split_lines(text)) {
+    if (!text.substr(line.begin, line.end - line.begin).starts_with(kProbePrefix)) {
+      out += text.substr(line.begin, std::min(line.end + 1, text.size()) - line.begin);
+    }
+  }
+  return out;
+}
+
+std::string add_probe(std::string_view text, std::string_view database, std::string_view probe) {
+  const auto clean = without_probes(text);
+  const auto entry = find_entry(clean, database);
+  if (!entry) {
+    throw base::Error("database " + std::string(database) + " is not listed in pgbouncer's ini");
+  }
+  const auto head = clean.substr(0, entry->line_end);
+  return head + "\n" + std::string(probe) + " = host=/nonexistent pool_size=1" +
+         clean.substr(entry->line_end);
+}
+
 }  // namespace cutover::traffic

@@ -30,4 +30,10 @@ std::optional<IniEntry> find_entry(std::string_view text, std::string_view datab
 // where it points there already. Throws Error where the database isn't listed.
 std::string point_entry(std::string_view text, std::string_view database, const plan::Address& to);
 
+// The text with one more database below this one's line, which nobody uses: where the pooler shows it after
+// RELOAD, an edit of this line will be taken over too. Probes that were left behind are taken out.
+std::string add_probe(std::string_view text, std::string_view database, std::string_view probe);
+std::string without_probes(std::string_view text);
+inline constexpr std::string_view kProbePrefix = "pgcutover_probe_";
+
 }  // namespace cutover::traffic

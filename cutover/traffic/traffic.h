@@ -43,7 +43,8 @@ class Adapter {
 
   // Everything that can be proven before a pause, without changing where clients go. `expected` is the side
   // they should be on now; `pause_max` the budget that clients have to survive. Failures are findings, not
-  // exceptions.
+  // exceptions. pgbouncer: RELOAD, and for an instant a database that nobody uses in its ini, since nothing
+  // less proves that an edit will be taken over. Hooks: `where` is run.
   virtual base::Findings check(Destination expected, base::milliseconds pause_max) = 0;
   // Stops new transactions and waits for open ones. On any failure traffic flows again before it throws
   // (TimeoutError naming who is in the way).

@@ -19,6 +19,7 @@
 #include "replication/base/error.h"
 #include "replication/postgres/connection.h"
 #include "tests/harness/cluster.h"
+#include "tests/harness/temp_dir.h"
 #include "tests/harness/wait.h"
 
 using namespace cutover::traffic;
@@ -130,7 +131,11 @@ class Load {
       });
     }
   }
-  ~Load() { quit_ = true; }
+  ~Load() { end(); }
+  void end() {
+    quit_ = true;
+    threads_.clear();
+  }
   int done() const { return done_; }
   int failed() const { return failed_; }
 
@@ -184,6 +189,10 @@ TEST_CASE("under load a pause holds every transaction and none fails") {
 
 TEST_CASE("a move under load loses no transaction, is proven, and moving back restores the file") {
   const auto bouncer = make_bouncer();
+  if (geteuid() == 0) {  // the pooler runs as another user then
+    const auto user = harness::unprivileged_user();
+    REQUIRE(chown(bouncer->databases_ini().c_str(), user.uid, user.gid) == 0);
+  }
   chmod(bouncer->databases_ini().c_str(), 0640);
   struct stat before {};
   REQUIRE(stat(bouncer->databases_ini().c_str(), &before) == 0);
@@ -207,14 +216,12 @@ TEST_CASE("a move under load loses no transaction, is proven, and moving back re
     wait_until(soon(), "clients go on", [&] { return load.done() > at_move + 100; });
     CHECK(servers().source.value("shop", "SELECT count(*) FROM hit") == on_source);
     CHECK(side(*bouncer) == "target");
+    load.end();
     CHECK(load.failed() == 0);
-    traffic.hold_all(Deadline::in(milliseconds(5'000)));
     done = load.done();
-    traffic.release_all(soon());
-    (void)done;
   }
   traffic.move_all(Destination::target, soon());  // twice: nothing more
-  CHECK(rows() > rows_before);
+  CHECK(rows() - rows_before == done);
   traffic.move_all(Destination::source, soon());
   CHECK(side(*bouncer) == "source");
   CHECK(read(bouncer->databases_ini()) == text);
@@ -374,6 +381,30 @@ TEST_CASE("what would spoil a switch is found before it") {
     CHECK(has_finding(traffic.check_all(Destination::source, milliseconds(5000)), "pooler-ini"));
     CHECK_THROWS_AS(traffic.move_all(Destination::target, Deadline::in(milliseconds(500))), Error);
     CHECK(side(*bouncer) == "source");
+  }
+  SUBCASE("a configuration that can't be loaded, though RELOAD says nothing") {
+    const auto bouncer = make_bouncer();
+    TrafficSet traffic(make_plan({bouncer.get()}), {}, Stop::never());
+    const auto text = read(bouncer->databases_ini());
+    harness::write_file(bouncer->databases_ini(), "[databases]\nnonsense\n" + text);
+    const auto broken = read(bouncer->databases_ini());
+    CHECK(has_finding(traffic.check_all(Destination::source, milliseconds(5000)), "pooler-ini"));
+    CHECK(read(bouncer->databases_ini()) == broken);
+    const auto began = std::chrono::steady_clock::now();
+    CHECK_THROWS_AS(traffic.move_all(Destination::target, soon()), Error);
+    CHECK(std::chrono::steady_clock::now() - began < milliseconds(5'000));  // not the deadline of the move
+    harness::write_file(bouncer->databases_ini(), text);
+    CHECK(traffic.check_all(Destination::source, milliseconds(5000)).empty());
+    CHECK(side(*bouncer) == "source");
+  }
+  SUBCASE("a file that the pooler may not read") {
+    if (geteuid() != 0) {
+      return;  // the pooler is ourselves then
+    }
+    const auto bouncer = make_bouncer();
+    chmod(bouncer->databases_ini().c_str(), 0600);
+    TrafficSet traffic(make_plan({bouncer.get()}), {}, Stop::never());
+    CHECK(has_finding(traffic.check_all(Destination::source, milliseconds(5000)), "pooler-ini"));
   }
   SUBCASE("a database the pooler doesn't know") {
     const auto bouncer = make_bouncer();

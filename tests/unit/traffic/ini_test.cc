@@ -106,3 +106,16 @@ TEST_CASE("every value of a doubled parameter is changed") {
   CHECK(moved.find("host=a host=b port=1 dbname=c") == moved.rfind("host=a host=b port=1 dbname=c"));
   CHECK(moved.find("\nshop = host=10.0.0.2 host=10.0.0.2 port=6000 dbname=shop_new\n") != std::string::npos);
 }
+
+TEST_CASE("a probe goes below the line and away again without a trace") {
+  for (const std::string& ini : {kIni, std::string("shop = host=/old"), std::string("shop = host=/old\n")}) {
+    const auto probed = add_probe(ini, "shop", "pgcutover_probe_1");
+    CHECK(find_entry(probed, "pgcutover_probe_1"));
+    CHECK(find_entry(probed, "shop")->address == kOld);
+    CHECK(without_probes(probed).starts_with(ini));
+    CHECK(without_probes(probed).size() <= ini.size() + 1);  // a last line without newline has one now
+    CHECK(without_probes(add_probe(probed, "shop", "pgcutover_probe_2")) == without_probes(probed));
+    CHECK(point_entry(point_entry(probed, "shop", kNew), "shop", kOld) == probed);
+  }
+  CHECK_THROWS_AS(add_probe(kIni, "nosuch", "pgcutover_probe_1"), Error);
+}
