@@ -149,7 +149,10 @@ TEST_CASE("records of the state tables come back as they were written") {
                     .facts = {{"lsn", "0/1"}, {"q", "\"'\\"}}};
   const auto again = event_from_json(to_json(event));
   CHECK(again.facts == event.facts);
-  CHECK(to_json(again) == to_json(event));
+  CHECK(again.id == 7);
+  CHECK(again.epoch == 2);
+  CHECK(again.step == "fence");
+  CHECK(again.kind == "done");
   const CommandRequest request{
       .id = 1, .verb = "switch", .arguments = {{"yes", "1"}}, .asked_by = "me", .at_us = 5};
   CHECK(command_request_from_json(to_json(request)).arguments == request.arguments);
