@@ -60,7 +60,8 @@ void empty_database(postgres::Connection& connection) {
       "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
       "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
       "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
-      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', 'a')) "
+      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', "
+      "'a')) "
       "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT 1";
   for (auto rows = connection.exec(kObjects); rows.rows() > 0; rows = connection.exec(kObjects)) {
     std::string type = rows.text(0, 0);

@@ -6,6 +6,7 @@
 #include "cutover/state/status.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/guardian.h"
+#include "cutover/steps/prepare.h"
 #include "cutover/steps/settle.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/base/check.h"
@@ -13,6 +14,7 @@
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
 #include "replication/snapshot/schema.h"
+#include "replication/stream/publication.h"
 #include "replication/stream/slot.h"
 #include "sequences/sequences.h"
 
@@ -32,13 +34,14 @@ std::string verb_of(Side from) {
 
 class Handover {
  public:
-  Handover(Context& context, Side from, Link& link)
+  Handover(Context& context, Side from, Link& link, catalog::Catalog content)
       : context_(context),
         from_(from),
         to_(other(from)),
         link_(link),
         attempt_(random_hex(8)),
         traffic_(context.plan, traffic_guard(context), context.servers.stop()),
+        catalog_(std::move(content)),
         deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
 
   HandoverResult run();
@@ -62,10 +65,10 @@ class Handover {
   Link& link_;
   const std::string attempt_;
   traffic::TrafficSet traffic_;
+  const catalog::Catalog catalog_;  // of `from`, from before the gates
   base::Deadline deadline_;
   base::Clock::time_point held_at_;
   std::optional<postgres::Connection> locks_;
-  catalog::Catalog catalog_;
   std::int64_t changes_at_marker_ = 0;
   base::Lsn opposite_start_;
   HandoverResult result_;
@@ -203,7 +206,7 @@ void Handover::record(const HandoverResult& result) {
 }
 
 HandoverResult Handover::run() {
-  catalog_ = catalog::load(from(), context_.plan.tables);
+  from();
   to();  // both control sessions stand before anything is held
   Guardian guardian(context_, from_);
   bool passed = false;
@@ -280,6 +283,29 @@ void transaction_findings(Context& context, Side from, base::Findings& findings)
   }
 }
 
+// What the stream doesn't carry would be missing on the side that opens: every table has to be published on
+// this side and to be there, alike, on the other one.
+void schema_findings(Context& context, Side from, base::Findings& findings) {
+  auto& connection = context.servers.at(from);
+  const auto here = catalog::load(connection, context.plan.tables);
+  const auto there = catalog::load(context.servers.at(other(from)), context.plan.tables);
+  for (const auto& difference : structure_differences(here, there, to_string(other(from)))) {
+    findings.push_back(
+        blocking("schema-changed", from, "", difference,
+                 "make both sides alike and `pgcutover verify`; a table that was created meanwhile is not "
+                 "in the stream: drop it, or start over with pgcutover cancel"));
+  }
+  try {
+    replication::stream::ensure_publication(connection, publication_name(context.plan.name, from),
+                                            here.published(connection.server_major()));
+  } catch (const base::StateError& error) {
+    findings.push_back(
+        blocking("schema-changed", from, "publication", error.message(),
+                 "a table that was created meanwhile is not in the stream: drop it, or start over with "
+                 "pgcutover cancel"));
+  }
+}
+
 // The way back has to work before the way there is taken.
 void opposite_findings(Context& context, Side from, base::Findings& findings) {
   const Side to = other(from);
@@ -306,6 +332,7 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
   base::Findings findings;
   transaction_findings(context, from, findings);
   opposite_findings(context, from, findings);
+  schema_findings(context, from, findings);
   const auto stats = link.applier().stats();
   if (stats.conflicts > 0) {
     findings.push_back(blocking(
@@ -344,6 +371,8 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
                                verb_of(from) + " from",
                            "`pgcutover status` says where the migration stands");
   }
+  // Loaded before the gates look at it: what changes from here on is noticed under the locks.
+  auto content = catalog::load(context.servers.at(from), context.plan.tables);
   for (const auto& finding : handover_findings(context, from, link)) {
     if (finding.severity == base::Severity::blocks) {
       throw base::Error("not begun: " + finding.message, finding.remedy)
@@ -353,7 +382,7 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
     }
     base::log::warn(finding.id + ": " + finding.message);
   }
-  return Handover(context, from, link).run();
+  return Handover(context, from, link, std::move(content)).run();
 }
 
 }  // namespace cutover::steps

@@ -4,8 +4,7 @@
 #include "cutover/steps/prepare.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
-#include "replication/postgres/quote.h"
-#include "replication/postgres/sqlstate.h"
+#include "replication/postgres/patient.h"
 
 namespace cutover::steps {
 namespace {
@@ -13,26 +12,6 @@ namespace {
 using base::milliseconds;
 
 constexpr milliseconds kLockBudget{60'000};
-
-// A short lock_timeout and everything given back between attempts: our wait must not become the
-// application's.
-void alter_patiently(postgres::Connection& connection, const std::string& sql) {
-  const auto deadline = base::Deadline::in(kLockBudget);
-  connection.exec("SET lock_timeout = 300");
-  for (;;) {
-    try {
-      connection.exec(sql);
-      connection.exec("SET lock_timeout = 0");
-      return;
-    } catch (const base::Error& error) {
-      if (error.sqlstate() != postgres::sqlstate::kLockNotAvailable || deadline.expired()) {
-        throw;
-      }
-    }
-    connection.stop().wait(base::Deadline::in(milliseconds(200)));
-    connection.stop().check();
-  }
-}
 
 std::string identity_clause(std::string_view letter) {
   return letter == "n" ? "NOTHING" : letter == "f" ? "FULL" : "DEFAULT";
@@ -64,8 +43,9 @@ void set_identities(Context& context, const catalog::Catalog& source) {
     // Recorded first: a crash in between must not forget what it was.
     put_fact(context.servers.target(), context.token, "identity." + table.qualified(),
              std::string(1, table.replica_identity));
-    alter_patiently(context.servers.source(),
-                    "ALTER TABLE ONLY " + table.qualified() + " REPLICA IDENTITY FULL");
+    postgres::exec_patiently(context.servers.source(),
+                             "ALTER TABLE ONLY " + table.qualified() + " REPLICA IDENTITY FULL",
+                             base::Deadline::in(kLockBudget));
     base::log::info("REPLICA IDENTITY FULL set on " + table.display() +
                     ", which has no key; put back at the end");
   }
@@ -78,21 +58,24 @@ void restore_identities(Context& context, Side side) {
     if (!connection.one_row("SELECT to_regclass($1) IS NOT NULL", {table}).boolean(0, 0)) {
       continue;
     }
-    alter_patiently(connection, "ALTER TABLE ONLY " + table + " REPLICA IDENTITY " + identity_clause(letter));
+    postgres::exec_patiently(connection,
+                             "ALTER TABLE ONLY " + table + " REPLICA IDENTITY " + identity_clause(letter),
+                             base::Deadline::in(kLockBudget));
   }
 }
 
-std::vector<std::string> structure_differences(const catalog::Catalog& source,
-                                               const catalog::Catalog& target) {
+std::vector<std::string> structure_differences(const catalog::Catalog& here, const catalog::Catalog& there,
+                                               std::string_view where) {
   std::vector<std::string> differences;
-  for (const auto& table : source.tables) {
-    const auto* twin = target.find(table.schema, table.name);
+  const std::string on = " on the " + std::string(where);
+  for (const auto& table : here.tables) {
+    const auto* twin = there.find(table.schema, table.name);
     if (twin == nullptr) {
-      differences.push_back("table " + table.display() + " is missing on the target");
+      differences.push_back("table " + table.display() + " is missing" + on);
     } else if (column_lines(table) != column_lines(*twin)) {
-      differences.push_back("table " + table.display() + " has other columns on the target");
+      differences.push_back("table " + table.display() + " has other columns" + on);
     } else if (table.key != twin->key) {
-      differences.push_back("table " + table.display() + " has another key on the target");
+      differences.push_back("table " + table.display() + " has another key" + on);
     }
   }
   return differences;

@@ -244,7 +244,7 @@ void Preparation::restore_rest() {
 // Made long before the pause: a slot waits for every open transaction of its cluster.
 void Preparation::make_way_back() {
   const auto tables = catalog::load(target(), context_.plan.tables);
-  const auto differences = structure_differences(source_catalog(), tables);
+  const auto differences = structure_differences(source_catalog(), tables, "target");
   if (!differences.empty()) {
     throw base::Error(
         "the target's tables are not like the source's: " + differences.front() +

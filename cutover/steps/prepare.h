@@ -66,8 +66,8 @@ class Preparation {
 void set_identities(Context& context, const catalog::Catalog& source);
 void restore_identities(Context& context, Side side);
 
-// Differences in structure that a stream between the two sides can't bridge, one line each; empty = none.
-std::vector<std::string> structure_differences(const catalog::Catalog& source,
-                                               const catalog::Catalog& target);
+// What of `here` a stream to `there` can't bridge, one line each; empty = none. `where` names the other side.
+std::vector<std::string> structure_differences(const catalog::Catalog& here, const catalog::Catalog& there,
+                                               std::string_view where);
 
 }  // namespace cutover::steps

@@ -27,8 +27,8 @@ enum class Matching {
   first_of_key,  // by a deferrable key, one by one: within a transaction two rows may have it for a moment.
                  // The server takes such a key for no replica identity, so the source sends whole old rows
                  // (FULL), and the image tells the two apart
-  whole_row,  // no key: one of the rows with this very image, one by one
-  none,       // never: the source publishes no updates and deletes of it
+  whole_row,     // no key: one of the rows with this very image, one by one
+  none,          // never: the source publishes no updates and deletes of it
 };
 
 struct TargetColumn {

@@ -6,6 +6,7 @@
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/postgres/params.h"
+#include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/snapshot/place.h"
@@ -18,6 +19,8 @@ namespace {
 using base::Deadline;
 using base::Error;
 using catalog::ForeignKey;
+
+constexpr base::milliseconds kLockBudget{300'000};
 
 enum class KeyState { missing, not_valid, valid };
 
@@ -37,7 +40,7 @@ bool enforced(const ForeignKey& key) {
 // False where rows violate it.
 bool attempt(postgres::Connection& target, const std::string& sql, const ForeignKey& key) {
   try {
-    target.exec(sql, Deadline::never());
+    postgres::exec_patiently(target, sql, Deadline::in(kLockBudget));  // apply is at work on the same tables
     return true;
   } catch (Error& error) {
     if (error.connection_usable() && error.sqlstate() == postgres::sqlstate::kForeignKeyViolation) {

@@ -42,7 +42,7 @@ TEST_CASE("a run that is killed anywhere goes on when it is called again") {
   };
   const auto privileges_before = privileges();
   for (const char* point : kPoints) {
-    INFO("killed at " << point);
+    INFO("killed at " << std::string(point));
     auto doomed = scenario.start_run(with_kill(point));
     CHECK_MESSAGE(doomed->wait(Deadline::in(milliseconds(90'000))) == 128 + SIGKILL, doomed->errors());
     auto again = scenario.start_run();

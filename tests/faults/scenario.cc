@@ -14,7 +14,8 @@ using harness::wait_until;
 using replication::base::Deadline;
 using replication::base::milliseconds;
 
-constexpr double kRate = 60;  // transactions a second: two cores have to carry everything
+constexpr int kPausedColumn = 11;  // of SHOW DATABASES, from pgbouncer 1.15 on
+constexpr double kRate = 60;       // transactions a second: two cores have to carry everything
 
 harness::PgbouncerOptions pooler_options(const harness::Cluster& source) {
   return {.databases = {{kDatabase, "host=" + source.host() + " port=" +
@@ -103,7 +104,7 @@ bool Scenario::pooler_paused() {
   const auto rows = bouncer_.console("SHOW DATABASES");
   for (int row = 0; row < rows.rows(); ++row) {
     if (rows.text(row, 0) == kDatabase) {
-      return rows.text(row, 10) == "1";
+      return rows.text(row, kPausedColumn) == "1";
     }
   }
   FAIL("the pooler doesn't know the database");

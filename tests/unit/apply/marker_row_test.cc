@@ -14,8 +14,7 @@ TEST_CASE("row 1 is a marker, row 2 the heartbeat, in text and binary") {
   relation.columns = {{true, "id", 23, -1}, {false, "token", 25, -1}, {false, "written_us", 20, -1}};
   Rows rows;
   CHECK(read_marker_row(relation, rows.add({"1", "abc", std::nullopt})).token == "abc");
-  CHECK(read_marker_row(relation, rows.add({"2", std::nullopt, "1000000"})).heartbeat_us ==
-        1'000'000);
+  CHECK(read_marker_row(relation, rows.add({"2", std::nullopt, "1000000"})).heartbeat_us == 1'000'000);
   const auto binary = read_marker_row(
       relation,
       rows.add({std::string("\0\0\0\2", 4), "x", std::string("\0\0\0\0\0\0\0\5", 8)}, ColumnKind::binary));
