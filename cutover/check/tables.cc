@@ -22,7 +22,7 @@ void check_identity(Context& context, const catalog::Table& table) {
   const std::string remedy =
       nothing ? alter + " REPLICA IDENTITY DEFAULT;  or FULL where it has no primary key"
               : alter + " ADD PRIMARY KEY (...);  or " + alter +
-                    " REPLICA IDENTITY USING INDEX ...;  or allow REPLICA IDENTITY FULL with --keyless-full";
+                    " REPLICA IDENTITY USING INDEX ...;  or allow REPLICA IDENTITY FULL with --keyless full";
   if (table.replica_identity == 'f') {
     context.warns(
         context.source, id, table.display(),

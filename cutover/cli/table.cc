@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "replication/base/error.h"
 
@@ -156,7 +157,12 @@ void add_plan_options(std::vector<Option>& table) {
           [](Invocation& i, const Value& v) { i.plan.index_jobs = static_cast<int>(number(v, 1, 64)); }));
   table.push_back(
       one("sequence-headroom", "", "N", "", "increments left free at a switch (default 10000)",
-          [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 0, 2'147'483'647); }));
+          [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 1, 2'147'483'647); }));
+  table.push_back(one("source-free-space", "", "BYTES", " check run ",
+                      "free space of the source's WAL volume, which SQL can't see: how long a slot may live",
+                      [](Invocation& i, const Value& v) {
+                        i.source_free_bytes = number(v, 0, std::numeric_limits<std::int64_t>::max());
+                      }));
   table.push_back(one("pg-bindir", "", "DIR", "", "directory of pg_dump and pg_restore (default: PATH)",
                       [](Invocation& i, const Value& v) { i.plan.pg_bindir = not_empty(v); }));
 }
@@ -201,14 +207,10 @@ void add_verb_options(std::vector<Option>& table) {
   table.back().in_environment = false;
   table.push_back(flag("takeover", &Invocation::takeover, " run switch rollback finish cancel verify ",
                        "end another controller's sessions and take its place"));
-  table.push_back(flag("detach", &Invocation::detach, " switch rollback ",
-                       "end once it is done, without keeping the way back in sync"));
   table.push_back(flag("no-wait", &Invocation::no_wait, " switch rollback verify finish cancel ",
                        "don't wait for the controller's answer"));
-  table.push_back(flag("yes", &Invocation::yes, " run switch rollback finish cancel unfence ", "don't ask"));
+  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence ", "don't ask"));
   table.back().letter = "y";
-  table.push_back(flag("execute", &Invocation::execute, " finish cancel unfence verify ",
-                       "do it; without it, say what would be done"));
   table.push_back(flag("target-lost", &Invocation::target_lost, " rollback ",
                        "the target is gone: open the source, losing what only the target had"));
   table.push_back(flag("watch", &Invocation::watch, " status ", "again and again, until interrupted"));
@@ -228,7 +230,8 @@ void add_general(std::vector<Option>& table) {
   using std::chrono::minutes;
   table.push_back(flag("json", &Invocation::json, "", "results on stdout as JSON", true));
   table.push_back(
-      one("timeout", "", "SPAN", "", "limit for the whole verb (default: none)",
+      one("timeout", "", "SPAN", " switch rollback verify finish cancel report ",
+          "how long to wait for the controller's answer (default: no limit)",
           [](Invocation& i, const Value& v) { i.timeout = span(v, base::milliseconds(1), hours(720)); }));
   table.push_back(one("connect-timeout", "", "SPAN", "", "limit for one connection (default 10s)",
                       [](Invocation& i, const Value& v) {

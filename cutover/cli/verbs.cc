@@ -31,6 +31,7 @@ steps::ControllerOptions controller_options(const Invocation& invocation) {
   steps::ControllerOptions options;
   options.connect_timeout = invocation.connect_timeout;
   options.takeover = invocation.takeover;
+  options.source_free_bytes = invocation.source_free_bytes;
   options.until = invocation.until;
   options.interactive = !invocation.json && invocation.log_format == base::log::Format::text &&
                         state::Terminal::stderr_is_terminal();
@@ -59,7 +60,7 @@ int print_reply(const steps::Outcome& reply, const std::string& file) {
 
 int check(const Invocation& invocation, const base::Stop& stop) {
   steps::Servers servers(invocation.plan, invocation.connect_timeout, stop);
-  const auto findings = steps::check_both(invocation.plan, servers);
+  const auto findings = steps::check_both(invocation.plan, servers, invocation.source_free_bytes);
   std::cout << (invocation.json ? state::findings_json(findings) : state::findings_text(findings))
             << std::flush;
   return code(check::blocks(findings) ? ExitCode::findings : ExitCode::done);

@@ -111,7 +111,7 @@ Fields plan_fields(Plan& plan) {
            text("pg-bindir", plan.pg_bindir, "directory of pg_dump and pg_restore; default: PATH")},
           "the first copy"),
       map("sequences",
-          {integer("headroom", plan.sequence_headroom, std::int64_t{0}, std::numeric_limits<int>::max(),
+          {integer("headroom", plan.sequence_headroom, std::int64_t{1}, std::numeric_limits<int>::max(),
                    "increments left free beyond the last value at a switch"),
            later("window"), later("safety")},
           "sequences"),

@@ -25,6 +25,7 @@ constexpr milliseconds kTend{1'000};
 constexpr milliseconds kAdvance{5'000};
 constexpr milliseconds kIdle{200};
 constexpr milliseconds kSeen{3'000};
+constexpr milliseconds kWayBack{10'000};
 
 Outcome outcome(base::ExitCode code, std::string message, std::string output = {}) {
   Outcome result;
@@ -37,13 +38,14 @@ Outcome outcome(base::ExitCode code, std::string message, std::string output = {
 
 }  // namespace
 
-base::Findings check_both(const plan::Plan& plan, Servers& servers) {
+base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes) {
   check::CheckInput input{.source = servers.source(), .target = servers.target()};
   input.filter = plan.tables;
   input.keyless_full = plan.keyless_full;
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;
   input.accepted = plan.accepted;
+  input.source_free_bytes = source_free_bytes;
   return check::run_checks(input);
 }
 
@@ -78,7 +80,7 @@ void Controller::check_identity(const RunRecord& run) {
 
 // Nothing exists yet: check first, so that a refusal has changed nothing.
 void Controller::begin_migration() {
-  const auto findings = check_both(plan_, servers_);
+  const auto findings = check_both(plan_, servers_, options_.source_free_bytes);
   publisher_.update([&](state::Status& status) { status.findings = findings; });
   if (check::blocks(findings)) {
     throw base::Error("not begun:\n" + state::findings_text(findings),
@@ -168,7 +170,8 @@ Outcome Controller::run() {
     // Asked to stop while streaming: nothing is half done, a later run goes on from here.
   }
   if (ended_) {
-    return outcome(base::ExitCode::done, "");
+    return ended_badly_.empty() ? outcome(base::ExitCode::done, "")
+                                : outcome(base::ExitCode::unforeseen, ended_badly_);
   }
   const auto primary = link_->from();
   link_->stop();
@@ -195,7 +198,7 @@ void Controller::serve() {
     if (auto request = take_command(target, context_.token)) {
       auto reply = execute(*request);
       reply.id = request->id;
-      if (!ended_) {
+      if (!ended_ || !ended_badly_.empty()) {
         answer_command(servers_.target(), reply);
       }
     }
@@ -278,6 +281,7 @@ void Controller::refresh_status(state::Status& status) {
 
 Outcome Controller::execute(const state::CommandRequest& request) {
   base::log::info("command " + request.verb + " from " + request.asked_by);
+  bool ending = false;
   try {
     if (request.verb == "switch") {
       return do_hand_over(Side::source);
@@ -293,6 +297,8 @@ Outcome Controller::execute(const state::CommandRequest& request) {
       return do_report(format == request.arguments.end() ? "html" : format->second);
     }
     if (request.verb == "finish" || request.verb == "cancel") {
+      request.verb == "finish" ? require_finishable(context_) : require_cancellable(context_);
+      ending = true;
       if (link_) {
         link_->stop();
       }
@@ -315,8 +321,11 @@ Outcome Controller::execute(const state::CommandRequest& request) {
   } catch (const base::NeedsOperator&) {
     throw;  // nothing that a command may go on after
   } catch (const base::Error& error) {
-    auto failed = outcome(error.exit_code(), error.describe());
-    return failed;
+    if (ending) {
+      ended_ = true;  // the stream is stopped and parts are gone: not a state to go on serving in
+      ended_badly_ = error.describe();
+    }
+    return outcome(error.exit_code(), error.describe());
   }
 }
 
@@ -349,6 +358,8 @@ Outcome Controller::do_hand_over(Side from) {
     link_.reset();
     link_ = preparation_.start_link(other(from));
     changes_seen_ = 0;
+    put_fact(servers_.target(), context_.token, "verify.equal", "not since the last hand-over");
+    prove_way_back();
     base::fault_point("switch.after-reverse");
   }
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
@@ -362,6 +373,18 @@ Outcome Controller::do_hand_over(Side from) {
                    std::to_string(static_cast<std::int64_t>(result.pause_ms)) + " ms\n";
   }
   return reply;
+}
+
+// A marker there and back: the stream that rollback depends on works, and who looks at the status sees it
+// working. The hand-over is done either way; a way back that is slow to come up is told, not undone.
+void Controller::prove_way_back() {
+  const Side from = link_->from();
+  try {
+    pass_marker(servers_.at(from), *link_, "way back " + random_hex(4), base::Deadline::in(kWayBack));
+  } catch (const base::TimeoutError& error) {
+    base::log::warn("the stream back from the " + std::string(to_string(from)) +
+                    " is not up yet: " + error.message());
+  }
 }
 
 Outcome Controller::do_verify(bool as_json) {

@@ -17,16 +17,17 @@ namespace cutover::steps {
 
 struct ControllerOptions {
   base::milliseconds connect_timeout{10'000};
-  bool takeover = false;     // end another controller's sessions and take its place
-  std::string until;         // step after which `run` ends; empty = stay
-  bool interactive = false;  // draw a live line
+  bool takeover = false;                // end another controller's sessions and take its place
+  std::int64_t source_free_bytes = -1;  // of the source's WAL volume; -1 = unknown
+  std::string until;                    // step after which `run` ends; empty = stay
+  bool interactive = false;             // draw a live line
 };
 
 // What a command came to: for the exit code and the two streams of whoever asked.
 using Outcome = state::CommandReply;
 
 // `check` of both servers under this plan.
-base::Findings check_both(const plan::Plan& plan, Servers& servers);
+base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes);
 
 class Controller {
  public:
@@ -52,6 +53,7 @@ class Controller {
   Outcome do_verify(bool as_json);
   Outcome do_report(const std::string& format);
   void require_verified();
+  void prove_way_back();
 
   const plan::Plan& plan_;
   const ControllerOptions options_;
@@ -62,7 +64,8 @@ class Controller {
   Context context_;
   Preparation preparation_;
   std::unique_ptr<Link> link_;
-  bool ended_ = false;  // finish or cancel was done
+  bool ended_ = false;       // finish or cancel was done, or cut off
+  std::string ended_badly_;  // why it was cut off
   base::Clock::time_point tended_{}, advanced_{};
   std::int64_t changes_seen_ = 0;
 };

@@ -96,11 +96,24 @@ std::vector<report::ConflictRecord> read_conflicts(postgres::Connection& connect
 
 }  // namespace
 
-void finish(Context& context, const Tell& tell) {
-  const auto primary = primary_side(context.servers.source(), context.servers.target());
-  if (!primary) {
+void require_finishable(Context& context) {
+  if (!primary_side(context.servers.source(), context.servers.target())) {
     throw base::StateError("a hand-over is not settled yet", "call `pgcutover run` first");
   }
+}
+
+void require_cancellable(Context& context) {
+  const auto source = read_fence(context.servers.source());
+  const auto target = read_fence(context.servers.target());
+  if (source.state != FenceState::open || source.switches != 0 || target.switches != 0) {
+    throw base::StateError("authority has moved between the servers: this can't be cancelled any more",
+                           "`pgcutover rollback`, then `pgcutover finish`");
+  }
+}
+
+void finish(Context& context, const Tell& tell) {
+  require_finishable(context);
+  const auto primary = primary_side(context.servers.source(), context.servers.target());
   const Side closed = other(*primary);
   const std::string reopen = reopen_text(context.servers.at(closed));
   drop_stream_objects(context);
@@ -117,12 +130,7 @@ void finish(Context& context, const Tell& tell) {
 }
 
 void cancel(Context& context, const Tell& tell) {
-  const auto source = read_fence(context.servers.source());
-  const auto target = read_fence(context.servers.target());
-  if (source.state != FenceState::open || source.switches != 0 || target.switches != 0) {
-    throw base::StateError("authority has moved between the servers: this can't be cancelled any more",
-                           "`pgcutover rollback`, then `pgcutover finish`");
-  }
+  require_cancellable(context);
   drop_stream_objects(context);
   fault_point("cancel.after-slots");
   restore_identities(context, Side::source);
@@ -130,7 +138,7 @@ void cancel(Context& context, const Tell& tell) {
   if (step_done(connection, "close-target")) {
     empty_database(connection);
   }
-  if (target.state == FenceState::closed) {
+  if (read_fence(connection).state == FenceState::closed) {
     open_side(connection, context.token, 0);
   }
   drop_schema(context.servers.source(), context.token);

@@ -21,6 +21,10 @@ void finish(Context& context, const Tell& tell);
 // CONNECT back. Throws StateError once authority has moved.
 void cancel(Context& context, const Tell& tell);
 
+// Throw StateError where finish or cancel can't be done now: asked before anything is stopped for them.
+void require_finishable(Context& context);
+void require_cancellable(Context& context);
+
 // Everything that is known, for the evidence report.
 report::Report make_report(Context& context, const state::Status& status);
 

@@ -306,6 +306,15 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
   }
 }
 
+// What the stream doesn't carry, outside the pause; under the fence large objects are compared once more.
+void refresh_unstreamed(Context& context, Side from, const catalog::Catalog& content) {
+  auto session = context.servers.open(other(from), "refresh");
+  replication::snapshot::refresh_matviews(session, content.matviews);
+  if (content.large_objects > 0) {
+    replication::snapshot::refresh_large_objects(context.servers.at(from), session);
+  }
+}
+
 // The way back has to work before the way there is taken.
 void opposite_findings(Context& context, Side from, base::Findings& findings) {
   const Side to = other(from);
@@ -382,6 +391,7 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
     }
     base::log::warn(finding.id + ": " + finding.message);
   }
+  refresh_unstreamed(context, from, content);
   return Handover(context, from, link, std::move(content)).run();
 }
 

@@ -40,6 +40,8 @@ constexpr std::pair<const char*, const char*> kPinned[] = {
     {"standard_conforming_strings", "on"},
     {"array_nulls", "on"},
     {"client_min_messages", "notice"},
+    {"synchronous_commit", "on"},
+    {"jit", "off"},
 };
 
 // What only newer servers know: in the startup packet it would be refused by the others.

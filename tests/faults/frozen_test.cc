@@ -2,14 +2,14 @@
 // it wakes up it changes nothing any more.
 #include <doctest/doctest.h>
 
-#include "tests/faults/scenario.h"
 #include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
 
-using faults::Scenario;
-using faults::Side;
 using harness::wait_until;
 using replication::base::Deadline;
 using replication::base::milliseconds;
+using scenario::Scenario;
+using scenario::Side;
 
 TEST_CASE("a controller that freezes in the stream is replaced, and changes nothing when it wakes up") {
   Scenario scenario;

@@ -2,12 +2,12 @@
 #include <csignal>
 #include <doctest/doctest.h>
 
-#include "tests/faults/scenario.h"
+#include "tests/scenario/scenario.h"
 
-using faults::Scenario;
-using faults::Side;
 using replication::base::Deadline;
 using replication::base::milliseconds;
+using scenario::Scenario;
+using scenario::Side;
 
 namespace {
 

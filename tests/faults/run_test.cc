@@ -4,14 +4,14 @@
 #include <csignal>
 #include <doctest/doctest.h>
 
-#include "tests/faults/scenario.h"
 #include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
 
-using faults::kDatabase;
-using faults::Scenario;
-using faults::Side;
 using replication::base::Deadline;
 using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Scenario;
+using scenario::Side;
 
 namespace {
 

@@ -95,10 +95,7 @@ TEST_CASE("options arrive where they belong") {
                                     "--log-level",
                                     "debug",
                                     "--log-format",
-                                    "json",
-                                    "--timeout",
-                                    "2h",
-                                    "--yes"}));
+                                    "json"}));
   CHECK(run.plan.copy_jobs == 7);
   CHECK(run.plan.index_jobs == 3);
   CHECK(run.plan.gates.max_pause == milliseconds(900));
@@ -112,10 +109,12 @@ TEST_CASE("options arrive where they belong") {
   CHECK(run.plan.sequence_headroom == 5);
   CHECK(run.json);
   CHECK(run.takeover);
-  CHECK(run.yes);
   CHECK(run.log_level == base::log::Level::debug);
   CHECK(run.log_format == base::log::Format::json);
-  CHECK(run.timeout == milliseconds(7'200'000));
+  const auto finish = parse_with(with({"finish", "--timeout", "2h", "--yes"}));
+  CHECK(finish.yes);
+  CHECK(finish.timeout == milliseconds(7'200'000));
+  CHECK(parse_with(with({"check", "--source-free-space", "1000"})).source_free_bytes == 1000);
   const auto report = parse_with(with({"report", "-o", "r.html"}));
   CHECK(report.output == "r.html");
   CHECK(report.format == "html");

@@ -1,4 +1,4 @@
-#include "tests/faults/scenario.h"
+#include "tests/scenario/scenario.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include "tests/harness/temp_dir.h"
 #include "tests/harness/wait.h"
 
-namespace faults {
+namespace scenario {
 namespace {
 
 using harness::wait_until;
@@ -25,7 +25,7 @@ harness::PgbouncerOptions pooler_options(const harness::Cluster& source) {
 }  // namespace
 
 Scenario::Scenario(const std::vector<std::string>& gates)
-    : directory_("pgcut-fault"),
+    : directory_("pgcut-scenario"),
       source_({.name = "source"}),
       target_({.name = "target"}),
       bouncer_(pooler_options(source_)) {
@@ -139,4 +139,4 @@ void Scenario::expect_equal(const std::string& after) {
   }
 }
 
-}  // namespace faults
+}  // namespace scenario

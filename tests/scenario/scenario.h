@@ -16,7 +16,7 @@
 #include "tests/load/bank_load.h"
 #include "tests/load/bank_proof.h"
 
-namespace faults {
+namespace scenario {
 
 inline constexpr const char* kDatabase = "shop";
 
@@ -60,4 +60,4 @@ class Scenario {
   std::optional<load::BankLoad> bank_;
 };
 
-}  // namespace faults
+}  // namespace scenario

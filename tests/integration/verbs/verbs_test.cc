@@ -1,0 +1,177 @@
+// The verbs as a person calls them, on real servers: what each says, changes and returns, also when it is
+// called twice or at the wrong moment.
+#include <doctest/doctest.h>
+
+#include "tests/scenario/scenario.h"
+
+using replication::base::Deadline;
+using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Scenario;
+using scenario::Side;
+
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Everything but our own schema, as text: two equal texts mean that nothing was changed.
+std::string fingerprint(harness::Cluster& server) {
+  return server
+      .value(
+          kDatabase,
+          "SELECT md5(string_agg(x, ',' ORDER BY x)) FROM (SELECT c.oid::text || c.relname || "
+          "c.relreplident::text || "
+          "coalesce(c.relacl::text, '') AS x FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+          "WHERE n.nspname NOT LIKE 'pg!_%' ESCAPE '!' UNION ALL SELECT 'slot ' || slot_name FROM "
+          "pg_replication_slots "
+          "UNION ALL SELECT 'pub ' || pubname FROM pg_publication UNION ALL SELECT 'acl ' || "
+          "coalesce(datacl::text, '') FROM pg_database) y")
+      .value_or("");
+}
+
+}  // namespace
+
+TEST_CASE("check and plan say what they see and change nothing; verbs without a migration say so") {
+  Scenario scenario;
+  const auto source_before = fingerprint(scenario.source());
+  const auto target_before = fingerprint(scenario.target());
+
+  const auto check = scenario.tool({"check"});
+  CHECK_MESSAGE(check.exit_code == 0, check.output << check.errors);
+  CHECK(has(check.output, "keyless-table"));
+  const auto plan = scenario.tool({"plan"});
+  CHECK_MESSAGE(plan.exit_code == 0, plan.errors);
+  CHECK(has(plan.output, "publication pgcutover_fault_forward"));
+  CHECK(has(plan.output, "POINT OF NO RETURN"));
+  const auto status = scenario.tool({"status", "--json"});
+  CHECK(status.exit_code == 0);
+  CHECK(has(status.output, "\"none\""));
+  for (const char* verb : {"switch", "rollback", "verify"}) {
+    const auto result = scenario.tool({verb});
+    CHECK(result.exit_code == 5);
+    CHECK(has(result.errors, "no migration"));
+    CHECK(has(result.errors, "HINT: "));
+  }
+  CHECK(scenario.tool({"finish", "--yes"}).exit_code == 5);
+  CHECK(fingerprint(scenario.source()) == source_before);
+  CHECK(fingerprint(scenario.target()) == target_before);
+}
+
+TEST_CASE(
+    "a migration by its verbs: run, verify, switch, rollback, finish; each twice, and each at the wrong "
+    "moment") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+
+  const auto second = scenario.tool({"run"});
+  CHECK(second.exit_code == 5);
+  CHECK(has(second.errors, "another controller is at work"));
+  const auto early = scenario.tool({"rollback"});
+  CHECK(early.exit_code == 5);
+  CHECK(has(early.errors, "source takes writes already"));
+  CHECK(scenario.tool({"finish"}).exit_code == 2);  // nobody can be asked, and --yes wasn't said
+  scenario.expect_equal("run");
+
+  // A row that somebody changed on the target is found, named by its key, and is no longer different once put
+  // back.
+  scenario.target().sql(kDatabase,
+                        "UPDATE shop.bank_transfer SET amount = amount + 1 WHERE id = (SELECT min(id) FROM "
+                        "shop.bank_transfer)");
+  const auto differs = scenario.tool({"verify"});
+  CHECK(differs.exit_code == 7);
+  CHECK(has(differs.output, "shop.bank_transfer: different"));
+  scenario.target().sql(kDatabase,
+                        "UPDATE shop.bank_transfer SET amount = amount - 1 WHERE id = (SELECT min(id) FROM "
+                        "shop.bank_transfer)");
+  scenario.expect_equal("the row was put back");
+
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  CHECK(has(switched.last_line(), "target takes writes; write pause "));
+  CHECK((scenario.expect_sound("switch") == Side::target));
+  const auto again = scenario.tool({"switch"});
+  CHECK(again.exit_code == 5);
+  CHECK(has(again.errors, "target takes writes already"));
+  CHECK(scenario.tool({"cancel", "--yes"}).exit_code == 5);
+  CHECK(scenario.tool({"unfence", "--yes"}).exit_code == 5);
+  CHECK((scenario.expect_sound("what can't be done now") == Side::target));
+  // The application can't connect to the side that is closed.
+  CHECK_THROWS(scenario.source().connect(kDatabase, "app"));
+  scenario.expect_equal("switch");
+
+  const auto status = scenario.tool({"status", "--json"});
+  CHECK(has(status.output, "\"switched\""));
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK(has(back.last_line(), "source takes writes; write pause "));
+  CHECK((scenario.expect_sound("rollback") == Side::source));
+  CHECK_THROWS(scenario.target().connect(kDatabase, "app"));
+  scenario.expect_equal("rollback");
+
+  const auto report = scenario.tool({"report", "--format", "json"});
+  CHECK(report.exit_code == 0);
+  CHECK(has(report.output, "write pause"));
+  const auto finished = scenario.tool({"finish", "--yes"});
+  CHECK_MESSAGE(finished.exit_code == 0, finished.errors);
+  CHECK(has(finished.output, "source takes writes"));
+  CHECK(has(finished.output, "GRANT CONNECT"));
+  CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+  CHECK(scenario.tool({"finish", "--yes"}).exit_code == 5);
+  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(20'000)));
+}
+
+TEST_CASE("without a living run a verb becomes the controller for its time") {
+  Scenario scenario;
+  {
+    auto run = scenario.start_run();
+    scenario.wait_state(*run, "ready");
+    scenario.stop_run(*run);
+  }
+  const auto verified = scenario.tool({"verify"});
+  CHECK_MESSAGE(verified.exit_code == 0, verified.errors);
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  CHECK(has(switched.errors, "no `pgcutover run` is alive"));
+  CHECK((scenario.expect_sound("switch") == Side::target));
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK((scenario.expect_sound("rollback") == Side::source));
+}
+
+TEST_CASE("a table that was created on the source meanwhile is never left behind: the switch refuses") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec("CREATE TABLE shop.late (id int PRIMARY KEY); INSERT INTO shop.late VALUES (1)");
+  const auto refused = scenario.tool({"switch"});
+  CHECK(refused.exit_code == 3);
+  CHECK(has(refused.errors, "shop.late"));
+  CHECK(has(refused.errors, "HINT: "));
+  CHECK((scenario.expect_sound("a refused switch") == Side::source));
+  scenario.source().sql(kDatabase, "DROP TABLE shop.late");
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  CHECK((scenario.expect_sound("the switch afterwards") == Side::target));
+  scenario.stop_run(*run);
+}
+
+TEST_CASE("the target is lost after the switch: the source is reopened, and told what that means") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  CHECK(scenario.tool({"switch"}).exit_code == 0);
+  run->kill9();
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  const auto refused = scenario.tool({"unfence", "--yes"});
+  CHECK(refused.exit_code == 5);
+  const auto reopened = scenario.tool({"rollback", "--target-lost", "--yes"});
+  CHECK_MESSAGE(reopened.exit_code == 0, reopened.errors);
+  CHECK(has(reopened.output, "everything committed on the target after LSN"));
+  CHECK(scenario.fence_state(Side::source) == "open");
+  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
+}
