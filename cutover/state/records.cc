@@ -22,30 +22,6 @@ std::map<std::string, std::string> read_map(const Map& from) {
 
 }  // namespace
 
-std::string to_json(const Event& event) {
-  v1::Event message;
-  message.set_id(event.id);
-  message.set_at_us(event.at_us);
-  message.set_epoch(event.epoch);
-  message.set_step(clean(event.step));
-  message.set_kind(clean(event.kind));
-  message.set_message(clean(event.message));
-  write_map(event.facts, *message.mutable_facts());
-  return message_to_json(message);
-}
-
-Event event_from_json(std::string_view json) {
-  v1::Event message;
-  message_from_json(json, message, "the event");
-  return {.id = message.id(),
-          .at_us = message.at_us(),
-          .epoch = message.epoch(),
-          .step = message.step(),
-          .kind = message.kind(),
-          .message = message.message(),
-          .facts = read_map(message.facts())};
-}
-
 std::string to_json(const CommandRequest& request) {
   v1::CommandRequest message;
   message.set_id(request.id);

@@ -1,5 +1,5 @@
-// What the state tables hold besides rows of numbers: step events and commands from one process to another,
-// as JSON of pgcutover.proto. Plain data; no SQL here. Never a secret in them: the writer redacts.
+// What the state tables hold besides rows of numbers: step events and commands from one process to another
+// (these as JSON of pgcutover.proto). Plain data; no SQL here. Never a secret in them: the writer redacts.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,7 @@ struct Event {
   std::string step = {};
   std::string kind = {};  // "began", "done", "failed", "undone", "note"
   std::string message = {};
-  std::map<std::string, std::string> facts = {};  // whatever a later step, an undo or the report needs
 };
-std::string to_json(const Event& event);
-Event event_from_json(std::string_view json);
 
 struct CommandRequest {
   std::int64_t id = 0;
