@@ -59,7 +59,7 @@ int print_reply(const steps::Outcome& reply, const std::string& file) {
 }
 
 int check(const Invocation& invocation, const base::Stop& stop) {
-  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop);
+  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
   const auto findings = steps::check_both(invocation.plan, servers, invocation.source_free_bytes);
   std::cout << (invocation.json ? state::findings_json(findings) : state::findings_text(findings))
             << std::flush;
@@ -67,7 +67,7 @@ int check(const Invocation& invocation, const base::Stop& stop) {
 }
 
 int show_plan(const Invocation& invocation, const base::Stop& stop) {
-  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop);
+  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
   std::cout << plan_text(invocation.plan, servers) << std::flush;
   return code(ExitCode::done);
 }
@@ -78,7 +78,7 @@ int run(const Invocation& invocation, const base::Stop& stop) {
 }
 
 int status(const Invocation& invocation, const base::Stop& stop) {
-  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop);
+  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
   do {
     const auto live = steps::read_live_status(invocation.plan, servers);
     std::cout << (invocation.json ? state::to_json(live) + "\n" : state::render_text(live)) << std::flush;
@@ -148,8 +148,8 @@ int ask_controller(const Invocation& invocation, replication::postgres::Connecti
 
 int command(const Invocation& invocation, const base::Stop& stop) {
   {
-    steps::Servers servers(invocation.plan, invocation.connect_timeout, stop);
-    auto target = servers.open(steps::Side::target, "cli");
+    steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
+    auto target = servers.open(steps::Side::target, "command");
     if (steps::read_run(target) && steps::controller_lock_holder(target) && !invocation.takeover) {
       return ask_controller(invocation, target, stop);
     }

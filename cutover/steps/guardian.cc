@@ -11,8 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cutover/steps/fence.h"
 #include "cutover/steps/handover.h"
 #include "cutover/steps/takeover.h"
+#include "cutover/traffic/traffic.h"
 #include "replication/base/check.h"
 #include "replication/base/log.h"
 
@@ -69,6 +71,7 @@ std::string read_message(int fd) {
 }
 
 struct Orders {
+  Side from = Side::source;  // the side that closes
   std::int64_t epoch = 0;
   std::string controller_tag;
   std::int64_t wait_ms = 0;
@@ -91,33 +94,75 @@ bool controller_is_well(milliseconds wait) {
   return false;
 }
 
+// Its work, with what it has reached so far: a repeated attempt goes on from there.
+class Settlement {
+ public:
+  Settlement(Context& context, const Orders& orders) : context_(context), orders_(orders) {}
+
+  // False where another controller is there already.
+  bool attempt() {
+    auto& from = context_.servers.at(orders_.from);
+    if (!took_from_) {
+      if (!succeed_on(from, orders_.epoch, context_.servers.tag(), orders_.controller_tag)) {
+        return false;
+      }
+      context_.token = postgres::FencingToken(orders_.epoch + 1);
+      took_from_ = true;
+    }
+    // Before the point of no return the side that closes is all it takes: the other one may be the reason for
+    // it all.
+    if (undo_attempt(from, context_.token)) {
+      release();
+      clear_attempt(from, context_.token);
+      return true;
+    }
+    if (!took_to_) {
+      if (!succeed_on(context_.servers.at(other(orders_.from)), orders_.epoch, context_.servers.tag(),
+                      orders_.controller_tag)) {
+        return false;
+      }
+      took_to_ = true;
+    }
+    settle(context_);
+    return true;
+  }
+
+  // Whatever else fails: held clients are worse off than clients that get an error.
+  void release() {
+    traffic::TrafficSet(context_.plan, {}, base::Stop::never())
+        .release_all(base::Deadline::in(milliseconds(10'000)));
+  }
+
+ private:
+  Context& context_;
+  const Orders& orders_;
+  bool took_from_ = false;
+  bool took_to_ = false;
+};
+
 // Tries until it works or the budget ends: a server or pooler may be away for the same reason as the
 // controller.
 int settle_for(Context& context, const Orders& orders) {
   const auto deadline = base::Deadline::in(kSettleBudget);
-  bool ours = false;
+  Settlement settlement(context, orders);
   for (;;) {
     try {
-      if (!ours) {
-        const auto token = succeed(context.servers, orders.epoch, orders.controller_tag);
-        if (!token) {
-          base::log::info("guardian: another controller is there already");
-          return 0;
-        }
-        context.token = *token;
-        ours = true;
-      }
-      settle(context);
-      base::log::info("guardian: settled");
+      base::log::info(settlement.attempt() ? "guardian: settled"
+                                           : "guardian: another controller is there already");
       return 0;
     } catch (const base::StateError& error) {
       base::log::info("guardian: " + error.describe());
       return 0;
     } catch (const base::Error& error) {
       base::log::error("guardian: " + error.describe());
-      if (deadline.expired()) {
-        return static_cast<int>(base::ExitCode::needs_operator);
-      }
+    }
+    try {
+      settlement.release();
+    } catch (const base::Error& error) {
+      base::log::error("guardian: " + error.describe());
+    }
+    if (deadline.expired()) {
+      return static_cast<int>(base::ExitCode::needs_operator);
     }
     base::Stop::never().wait(base::Deadline::in(milliseconds(500)));
   }
@@ -157,8 +202,8 @@ Guardian::Guardian(Context& context, Side from) {
     try {
       write_message(pipe_, plan::to_secret_bytes(context.plan));
       const auto wait = context.plan.gates.max_pause + kGrace;
-      write_message(pipe_, std::to_string(context.token.epoch()) + " " + context.servers.tag() + " " +
-                               std::to_string(wait.count()));
+      write_message(pipe_, std::string(to_string(from)) + " " + std::to_string(context.token.epoch()) + " " +
+                               context.servers.tag() + " " + std::to_string(wait.count()));
       armed = base::poll_fd(answer[0], POLLIN, base::Deadline::in(kArm), context.servers.stop()) != 0 &&
               read(answer[0], &byte, 1) == 1 && byte == 'a';
     } catch (const base::Error& error) {
@@ -201,7 +246,9 @@ int guardian_main() {
   unsetenv("PGCUTOVER_FAULT");  // faults are for the controller; the guardian is what has to survive them
   const auto plan = plan::from_secret_bytes(read_message(0));
   Orders orders;
-  std::istringstream(read_message(0)) >> orders.epoch >> orders.controller_tag >> orders.wait_ms;
+  std::string from;
+  std::istringstream(read_message(0)) >> from >> orders.epoch >> orders.controller_tag >> orders.wait_ms;
+  orders.from = from == "target" ? Side::target : Side::source;
   Servers servers(plan, milliseconds(10'000), base::Stop::never());
   Context context{plan, servers, postgres::FencingToken(orders.epoch), {}};
   servers.source();

@@ -8,12 +8,13 @@
 
 namespace cutover::steps {
 
-Servers::Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop)
-    : plan_(plan), connect_timeout_(connect_timeout), stop_(stop), tag_(random_hex(3)) {}
+Servers::Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop, Who who)
+    : plan_(plan), connect_timeout_(connect_timeout), stop_(stop), who_(who), tag_(random_hex(3)) {}
 
 postgres::ConnInfo Servers::info(Side side, std::string_view purpose) const {
   const auto& info = side == Side::source ? plan_.source : plan_.target;
-  return info.with("application_name", "pgcutover " + std::string(purpose) + " " + tag_);
+  return info.with("application_name", std::string(who_ == Who::reader ? "pgcutover-cli " : "pgcutover ") +
+                                           std::string(purpose) + " " + tag_);
 }
 
 postgres::Connection Servers::open(Side side, std::string_view purpose, postgres::SessionKind kind,

@@ -17,9 +17,13 @@
 
 namespace cutover::steps {
 
+// `reader`: a verb that only looks; a controller that takes over leaves its sessions alone.
+enum class Who { controller, reader };
+
 class Servers {
  public:
-  Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop);
+  Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop,
+          Who who = Who::controller);
 
   // The control session; opened again where it was lost.
   postgres::Connection& at(Side side);
@@ -41,6 +45,7 @@ class Servers {
   const plan::Plan& plan_;
   const base::milliseconds connect_timeout_;
   const base::Stop& stop_;
+  const Who who_;
   const std::string tag_;
   std::optional<postgres::Connection> source_, target_;
 };

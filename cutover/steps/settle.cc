@@ -38,12 +38,14 @@ traffic::Guard traffic_guard(Context& context) {
 void finish_handover(Context& context, Side from, traffic::TrafficSet& traffic) {
   const Side to = other(from);
   auto& closed = context.servers.at(from);
-  open_side(context.servers.at(to), context.token, read_fence(closed).switches);
-  fault_point("switch.after-open");
   std::string trouble;
   try {
+    open_side(context.servers.at(to), context.token, read_fence(closed).switches);
+    fault_point("switch.after-open");
     traffic.move_all(destination(to), base::Deadline::in(kFinish));
     fault_point("switch.after-move");
+  } catch (const base::StateError&) {
+    throw;  // another controller is at it
   } catch (const base::Error& error) {
     trouble = error.describe();
   }
@@ -51,10 +53,9 @@ void finish_handover(Context& context, Side from, traffic::TrafficSet& traffic) 
   traffic.release_all(base::Deadline::in(kFinish));
   fault_point("switch.after-release");
   if (!trouble.empty()) {
-    throw base::NeedsOperator("the " + std::string(to_string(to)) +
-                                  " takes writes, but not all traffic could be moved there: " + trouble,
-                              "send the named poolers to the " + std::string(to_string(to)) +
-                                  ", or call `pgcutover run`, which tries again");
+    throw base::NeedsOperator("authority has passed to the " + std::string(to_string(to)) +
+                                  ", but not all of the rest could be done: " + trouble,
+                              "make what is named reachable and call `pgcutover run`, which finishes it");
   }
   bump_closed_side(context, from);
   clear_attempt(closed, context.token);

@@ -16,17 +16,21 @@ std::int64_t read_epoch(postgres::Connection& connection) {
   return connection.one_row("SELECT epoch FROM pgcutover.controller WHERE id = 1").integer(0, 0);
 }
 
+void adopt(postgres::Connection& connection, std::int64_t epoch) {
+  for (const char* direction : {"forward", "reverse"}) {
+    if (replication::apply::read_progress(connection, direction)) {
+      replication::apply::adopt_progress(connection, direction, epoch);
+    }
+  }
+}
+
 // Waits for transactions of a stale controller that hold the row (they are short, or were ended before).
 void write_epoch(postgres::Connection& connection, std::int64_t epoch, std::string_view holder) {
   postgres::Transaction transaction(connection);
   connection.exec(
       "UPDATE pgcutover.controller SET epoch = $1, holder = $2, since = clock_timestamp() WHERE id = 1",
       postgres::Params().integer(epoch).text(holder));
-  for (const char* direction : {"forward", "reverse"}) {
-    if (replication::apply::read_progress(connection, direction)) {
-      replication::apply::adopt_progress(connection, direction, epoch);
-    }
-  }
+  adopt(connection, epoch);
   transaction.commit_or_throw();
 }
 
@@ -76,38 +80,27 @@ postgres::FencingToken take_over(Servers& servers) {
   return postgres::FencingToken(epoch);
 }
 
-std::optional<postgres::FencingToken> succeed(Servers& servers, std::int64_t epoch,
-                                              const std::string& controller_tag) {
-  // The predecessor's sessions first: one of them may hold a share lock on the row that we are about to
-  // raise.
-  for (const Side side : {Side::source, Side::target}) {
-    if (read_epoch(servers.at(side)) > epoch) {
-      return std::nullopt;
-    }
-    end_sessions(servers.at(side), servers.tag(), controller_tag, base::Deadline::in(kEndSessions));
+bool succeed_on(postgres::Connection& connection, std::int64_t epoch, const std::string& own_tag,
+                const std::string& controller_tag) {
+  if (read_epoch(connection) > epoch) {
+    return false;
   }
-  const std::int64_t next = epoch + 1;
-  for (const Side side : {Side::source, Side::target}) {
-    auto& connection = servers.at(side);
-    postgres::Transaction transaction(connection);
-    const auto raised = connection.exec(
-        "UPDATE pgcutover.controller SET epoch = $1, holder = $2, since = clock_timestamp() WHERE id = 1 AND "
-        "epoch = $3",
-        postgres::Params()
-            .integer(next)
-            .text(std::string_view("guardian on " + this_process()))
-            .integer(epoch));
-    if (raised.affected_rows() != 1) {
-      return std::nullopt;  // a successor was quicker; it settles what is open
-    }
-    for (const char* direction : {"forward", "reverse"}) {
-      if (replication::apply::read_progress(connection, direction)) {
-        replication::apply::adopt_progress(connection, direction, next);
-      }
-    }
-    transaction.commit_or_throw();
+  // Its sessions first: one of them may hold a share lock on the row that is about to be raised.
+  end_sessions(connection, own_tag, controller_tag, base::Deadline::in(kEndSessions));
+  postgres::Transaction transaction(connection);
+  const auto raised = connection.exec(
+      "UPDATE pgcutover.controller SET epoch = $1, holder = $2, since = clock_timestamp() WHERE id = 1 AND "
+      "epoch = $3",
+      postgres::Params()
+          .integer(epoch + 1)
+          .text(std::string_view("guardian on " + this_process()))
+          .integer(epoch));
+  if (raised.affected_rows() != 1) {
+    return false;  // a successor was quicker; it settles what is open
   }
-  return postgres::FencingToken(next);
+  adopt(connection, epoch + 1);
+  transaction.commit_or_throw();
+  return true;
 }
 
 }  // namespace cutover::steps

@@ -18,9 +18,9 @@ int end_sessions(postgres::Connection& connection, const std::string& own_tag, c
 // rows.
 postgres::FencingToken take_over(Servers& servers);
 
-// For the guardian: takes the place of exactly the controller with this epoch; nothing where somebody else
-// already did.
-std::optional<postgres::FencingToken> succeed(Servers& servers, std::int64_t epoch,
-                                              const std::string& controller_tag);
+// For the guardian, on one server: takes the place of exactly the controller with this epoch and tag; the
+// epoch is one higher then. False where somebody else already did.
+bool succeed_on(postgres::Connection& connection, std::int64_t epoch, const std::string& own_tag,
+                const std::string& controller_tag);
 
 }  // namespace cutover::steps
