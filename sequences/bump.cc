@@ -4,6 +4,7 @@
 #include "replication/base/error.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
+#include "sequences/arithmetic.h"
 #include "sequences/sequences.h"
 
 namespace sequences {
@@ -77,18 +78,20 @@ void write_ledger(postgres::Connection& connection, std::span<const Bump> bumps,
                   const postgres::FencingToken& token) {
   std::string sql;
   for (const auto& bump : bumps) {
-    const bool ends = side == Side::opens && bump.is_called && !bump.cycle;
+    const bool ranged = bump.is_called && !bump.cycle;
+    const auto end = side == Side::opens ? std::optional(bump.source_value) : bump.source_end;
     sql += (sql.empty() ? "" : ", ");
     sql += "(" + std::to_string(token.epoch()) + ", " + postgres::quote_literal(bump.schema) + ", " +
            postgres::quote_literal(bump.name) + ", " + (side == Side::opens ? "'opens'" : "'closes'") + ", " +
            std::to_string(bump.increment) + ", " + std::to_string(bump.from) + ", " +
            std::to_string(wanted_value(bump, side)) + ", " + (bump.is_called ? "true" : "false") + ", " +
-           (ends ? std::to_string(bump.source_value) : "NULL") + ")";
+           (ranged && end ? std::to_string(*end) : "NULL") + ", " +
+           postgres::quote_literal(connection.server()) + ")";
   }
   connection.none(
       "INSERT INTO pgcutover.sequence_ledger (epoch, sequence_schema, sequence_name, side, increment, "
       "handed_out, "
-      "last_value, is_called, reserved_until) VALUES " +
+      "last_value, is_called, reserved_until, server) VALUES " +
       sql + " ON CONFLICT DO NOTHING");
 }
 
@@ -102,6 +105,62 @@ void apply_batch(postgres::Connection& connection, std::span<const Bump> bumps, 
   read_back(connection, bumps, side);
   write_ledger(connection, bumps, side, token);
   transaction.commit_or_throw();
+}
+
+// As set_sql, and says where each sequence stood right before.
+std::string set_live_sql(std::span<const Bump> bumps, Side side) {
+  std::string sql;
+  for (std::size_t i = 0; i < bumps.size(); ++i) {
+    const auto sequence = postgres::quote_qualified(bumps[i].schema, bumps[i].name);
+    sql += (i == 0 ? "SELECT " : " UNION ALL SELECT ") + std::to_string(i) + ", last_value, CASE WHEN " +
+           is_behind(bumps[i], side) + " THEN pg_catalog.setval(" + postgres::quote_literal(sequence) +
+           "::pg_catalog.regclass, " + std::to_string(wanted_value(bumps[i], side)) + ", true) END FROM " +
+           sequence;
+  }
+  return sql;
+}
+
+// What was handed out before the values were set must lie before both ranges.
+void check_overtaken(postgres::Connection& connection, const postgres::Result& rows,
+                     std::span<const Bump> bumps, Side side) {
+  for (int row = 0; row < rows.rows(); ++row) {
+    const Bump& bump = bumps[static_cast<std::size_t>(rows.integer(row, 0))];
+    const auto before = rows.integer(row, 1);
+    if (side == Side::closes && further(before, bump.target_value, bump.increment) &&
+        further(bump.source_value, before, bump.increment)) {
+      throw base::Error("sequence " + display(bump) +
+                            " ran past its headroom while it was planned: it was at " +
+                            std::to_string(before) + ", the other side's range begins behind " +
+                            std::to_string(bump.target_value),
+                        "call `pgcutover sequences bump` again, with a larger --sequence-headroom")
+          .on(connection.server());
+    }
+  }
+}
+
+// The proof on a live server: a real value, which is used up by it.
+void probe(postgres::Connection& connection, std::span<const Bump> bumps, Side side) {
+  std::string sql;
+  for (std::size_t i = 0; i < bumps.size(); ++i) {
+    if (!bumps[i].cycle) {
+      sql += (sql.empty() ? "SELECT " : " UNION ALL SELECT ") + std::to_string(i) + ", pg_catalog.nextval(" +
+             postgres::quote_literal(postgres::quote_qualified(bumps[i].schema, bumps[i].name)) +
+             "::pg_catalog.regclass)";
+    }
+  }
+  if (sql.empty()) {
+    return;
+  }
+  const auto rows = connection.exec(sql);
+  for (int row = 0; row < rows.rows(); ++row) {
+    const Bump& bump = bumps[static_cast<std::size_t>(rows.integer(row, 0))];
+    if (!further(rows.integer(row, 1), wanted_value(bump, side), bump.increment)) {
+      throw base::Error("sequence " + display(bump) + " hands out " + std::to_string(rows.integer(row, 1)) +
+                            ", planned was a value beyond " + std::to_string(wanted_value(bump, side)),
+                        "somebody sets it at the same time: find who calls setval")
+          .on(connection.server());
+    }
+  }
 }
 
 }  // namespace
@@ -121,9 +180,26 @@ CREATE TABLE IF NOT EXISTS pgcutover.sequence_ledger (
   set_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (sequence_schema, sequence_name, epoch, side, last_value, is_called)
 );
+ALTER TABLE pgcutover.sequence_ledger ADD COLUMN IF NOT EXISTS server text;
 COMMENT ON TABLE pgcutover.sequence_ledger IS
   'ids behind last_value, up to reserved_until, may be handed out by this server';
 )";
+}
+
+void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
+               const postgres::FencingToken& token) {
+  const std::span<const Bump> all(bumps);
+  for (std::size_t begin = 0; begin < all.size(); begin += kBatch) {
+    const auto lot = all.subspan(begin, std::min(kBatch, all.size() - begin));
+    postgres::Transaction transaction(connection);
+    // Two of us at the same time could set a sequence back between the other's look and its setval.
+    connection.exec("SELECT pg_catalog.pg_advisory_xact_lock(1885823861, 2)");
+    token.assert_current(connection);
+    check_overtaken(connection, connection.exec(set_live_sql(lot, side)), lot, side);
+    probe(connection, lot, side);
+    write_ledger(connection, lot, side, token);
+    transaction.commit_or_throw();
+  }
 }
 
 void apply_bumps(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,

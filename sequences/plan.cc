@@ -1,53 +1,14 @@
-// The arithmetic of headroom. All of it in unsigned 64 bits, which wrap where signed ones would overflow: a
-// sequence may run from -2^63 to 2^63-1, and the distance between the two doesn't fit a signed number.
+// Which values to set on both sides.
 #include <algorithm>
 #include <map>
 #include <utility>
 
 #include "replication/base/error.h"
-#include "sequences/sequences.h"
+#include "sequences/arithmetic.h"
+#include "sequences/headroom.h"
 
 namespace sequences {
 namespace {
-
-using Name = std::pair<std::string, std::string>;
-
-bool further(std::int64_t value, std::int64_t than, std::int64_t increment) {
-  return increment > 0 ? value > than : value < than;
-}
-
-std::int64_t furthest(std::int64_t one, std::int64_t other, std::int64_t increment) {
-  return further(one, other, increment) ? one : other;
-}
-
-// The last value that may ever be handed out: the nearest of all limits known on both sides.
-std::int64_t limit_of(const Sequence& one, const Sequence& other) {
-  const bool up = one.increment > 0;
-  std::int64_t limit = up ? std::min(one.maximum, other.maximum) : std::max(one.minimum, other.minimum);
-  for (const auto column : {one.column_limit, other.column_limit}) {
-    if (column != 0) {
-      limit = up ? std::min(limit, column) : std::max(limit, column);
-    }
-  }
-  return limit;
-}
-
-// Increments that fit between `from` and `limit`.
-std::uint64_t room(std::int64_t from, std::int64_t limit, std::int64_t increment) {
-  if (!further(limit, from, increment)) {
-    return 0;
-  }
-  const auto low = static_cast<std::uint64_t>(increment > 0 ? from : limit);
-  const auto high = static_cast<std::uint64_t>(increment > 0 ? limit : from);
-  const auto step =
-      increment > 0 ? static_cast<std::uint64_t>(increment) : 0 - static_cast<std::uint64_t>(increment);
-  return (high - low) / step;
-}
-
-std::int64_t advance(std::int64_t from, std::uint64_t increments, std::int64_t increment) {
-  return static_cast<std::int64_t>(static_cast<std::uint64_t>(from) +
-                                   increments * static_cast<std::uint64_t>(increment));
-}
 
 base::Finding finding(base::Severity severity, std::string id, const Sequence& sequence, std::string message,
                       std::string remedy) {
@@ -106,41 +67,85 @@ void note_room(const Sequence& sequence, std::uint64_t left, std::int64_t limit,
   }
 }
 
-Bump plan_one(const Sequence& closing, const Sequence& opening, std::uint64_t headroom,
-              base::Findings& findings) {
-  Bump bump{.schema = closing.schema,
-            .name = closing.name,
-            .from = closing.last_value,
-            .target_value = closing.last_value,
-            .source_value = closing.last_value,
-            .is_called = closing.is_called,
-            .clipped = false,
-            .increment = closing.increment,
-            .cycle = closing.cycle};
+void note_overflow(const Sequence& sequence, const Demand& demand, const HeadroomRule& rule,
+                   std::uint64_t need, std::uint64_t left, std::int64_t limit, base::Findings& findings) {
+  findings.push_back(finding(
+      base::Severity::blocks, "sequence-overflow", sequence,
+      "sequence " + sequence.display() + " needs three ranges of " + std::to_string(need) + " values (" +
+          need_text(sequence, demand, rule) + "), but has " + std::to_string(left) +
+          " left before its limit " + std::to_string(limit) + feeds(sequence),
+      "widen the column and the sequence on both sides (ALTER SEQUENCE ... AS bigint), or plan a smaller "
+      "sequences: {window, rollback-window}; accepted by name, the ranges are cut to a third of what is "
+      "left"));
+}
+
+struct Wish {
+  const Demand& demand;
+  const HeadroomRule& rule;
+  Traffic traffic = Traffic::one_side;
+};
+
+// What was handed out, or is there in the data, whichever is further.
+std::int64_t reached_by(const Sequence& sequence) {
+  return sequence.highest ? furthest(sequence.last_value, *sequence.highest, sequence.increment)
+                          : sequence.last_value;
+}
+
+void note_cut(const Sequence& sequence, const Wish& wish, std::uint64_t need, std::uint64_t left,
+              std::int64_t limit, base::Findings& findings) {
+  if (wish.rule.fixed > 0 || left < 3) {
+    note_room(sequence, left, limit, findings);
+  } else {
+    note_overflow(sequence, wish.demand, wish.rule, need, left, limit, findings);
+  }
+}
+
+Bump plan_one(const Sequence& closing, const Sequence& opening, const Wish& wish, base::Findings& findings) {
+  Bump bump;
+  bump.schema = closing.schema;
+  bump.name = closing.name;
+  bump.from = bump.target_value = bump.source_value = closing.last_value;
+  bump.is_called = closing.is_called;
+  bump.increment = closing.increment;
+  bump.cycle = closing.cycle;
   if (closing.cycle) {
+    findings.push_back(
+        finding(base::Severity::warns, "sequence-cycles", closing,
+                "sequence " + closing.display() +
+                    " is set to CYCLE: it repeats its values, so no range can be kept free" + feeds(closing),
+                "nothing to do where its values need not be unique; else ALTER SEQUENCE ... NO CYCLE"));
     return bump;
   }
-  if (still_unused(closing, opening)) {
+  const bool live = wish.traffic == Traffic::both_sides;
+  if (!live && still_unused(closing, opening)) {
     // Where both are unused the further first value wins: what somebody set on the opening side is not taken
     // back.
     bump.target_value = furthest(closing.last_value, opening.last_value, closing.increment);
     bump.source_value = bump.target_value;
     return bump;
   }
-  // From here on somebody has handed out values: both sides get values of their own.
+  // From here on somebody has handed out values, or will on both sides: each side gets values of its own.
   bump.is_called = true;
-  const auto reached = furthest(closing.last_value, opening.last_value, closing.increment);
+  bump.from = reached_by(closing);
+  const auto reached = furthest(bump.from, reached_by(opening), closing.increment);
   const auto limit = limit_of(closing, opening);
   const auto left = room(reached, limit, closing.increment);
-  const auto step = std::min(headroom, left / 3);
-  bump.clipped = step < headroom;
+  const auto need = needed_increments(closing, wish.demand, left, wish.rule);
+  const auto step = std::min(need, left / 3);
+  bump.clipped = step < need;
   if (bump.clipped) {
-    note_room(closing, left, limit, findings);
+    note_cut(closing, wish, need, left, limit, findings);
   }
-  const auto margin = closing.is_called ? step : 0;  // nothing was handed out: nothing to stay clear of
+  const auto margin =
+      closing.is_called || live ? step : 0;  // nothing was handed out: nothing to stay clear of
   bump.target_value =
-      furthest(advance(closing.last_value, margin, closing.increment), opening.last_value, closing.increment);
+      furthest(advance(bump.from, margin, closing.increment), reached_by(opening), closing.increment);
   bump.source_value = advance(bump.target_value, step, closing.increment);
+  if (live) {
+    bump.source_end =
+        advance(bump.source_value, std::min(step, room(bump.source_value, limit, closing.increment)),
+                closing.increment);
+  }
   return bump;
 }
 
@@ -152,6 +157,14 @@ BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequ
     throw base::UsageError("sequence headroom " + std::to_string(headroom) + " is not a positive number",
                            "both sides need ids of their own, or there is no way back");
   }
+  HeadroomRule rule;
+  rule.fixed = headroom;
+  return plan_bumps(closing, opening, Demand{}, rule);
+}
+
+BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequence>& opening,
+                    const Demand& demand, const HeadroomRule& rule, Traffic traffic) {
+  const Wish wish{demand, rule, traffic};
   BumpPlan plan;
   std::map<Name, const Sequence*> there;
   for (const auto& sequence : opening) {
@@ -170,7 +183,7 @@ BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequ
     there.erase(found);
     note_differences(sequence, other, plan.findings);
     if (sequence.increment == other.increment && sequence.cycle == other.cycle) {
-      plan.bumps.push_back(plan_one(sequence, other, static_cast<std::uint64_t>(headroom), plan.findings));
+      plan.bumps.push_back(plan_one(sequence, other, wish, plan.findings));
     }
   }
   for (const auto& [name, sequence] : there) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,10 @@ struct Sequence {
   std::vector<std::string> used_by;  // "public.orders.id": owned, identity or by default expression
   std::int64_t column_limit = 0;  // nearest limit of the columns it feeds, in its direction; 0 = none known
 
+  // Filled by the functions of inventory.h only: they cost more than a look at the sequence itself.
+  std::vector<std::string> mentioned_in;  // functions and defaults that name it in their text
+  std::optional<std::int64_t> highest;    // the furthest id really present, where an index knows it
+
   std::string qualified() const;  // quoted: "public"."orders_id_seq"
   std::string display() const;    // for people: public.orders_id_seq
 };
@@ -57,7 +62,8 @@ struct Bump {
   bool is_called = true;  // false: the sequence was never used, it is copied as it is
   bool clipped = false;   // the limit left less room than asked for
   std::int64_t increment = 1;
-  bool cycle = false;  // copied exactly, may move "backwards"
+  bool cycle = false;                      // copied exactly, may move "backwards"
+  std::optional<std::int64_t> source_end;  // both sides live: the last id of the source's range
 };
 struct BumpPlan {
   std::vector<Bump> bumps;
@@ -77,5 +83,11 @@ enum class Side { opens, closes };
 // lock table.
 void apply_bumps(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
                  const postgres::FencingToken& token);
+
+// The same for a live server, whose sessions go on: what they take meanwhile is left alone, the proof is a
+// real nextval (which uses up one value of each sequence). Error where a session ran past the headroom while
+// the plan was made: then plan again. Bump the side that is ahead in use (Side::closes) first.
+void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
+               const postgres::FencingToken& token);
 
 }  // namespace sequences

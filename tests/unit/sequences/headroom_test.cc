@@ -1,0 +1,219 @@
+#include "sequences/headroom.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <limits>
+#include <random>
+
+#include "sequences/ledger.h"
+#include "sequences/rate.h"
+
+namespace sequences {
+namespace {
+
+constexpr auto kMax = std::numeric_limits<std::int64_t>::max();
+
+Sequence at(std::int64_t last_value, std::int64_t maximum = kMax, std::int64_t increment = 1) {
+  Sequence sequence;
+  sequence.schema = "public";
+  sequence.name = "s";
+  sequence.last_value = last_value;
+  sequence.is_called = true;
+  sequence.increment = increment;
+  sequence.minimum = increment > 0 ? 1 : -maximum;
+  sequence.maximum = increment > 0 ? maximum : -1;
+  return sequence;
+}
+
+Demand demand(double rate, std::int64_t sessions = 0) {
+  return {{{{"public", "s"}, rate}}, sessions};
+}
+
+Range range(std::string server, bool opens, std::int64_t start, std::optional<std::int64_t> until,
+            std::int64_t handed_out = 0) {
+  Range one;
+  one.schema = "public";
+  one.name = "s";
+  one.server = std::move(server);
+  one.opens = opens;
+  one.start = start;
+  one.until = until;
+  one.handed_out = handed_out;
+  return one;
+}
+
+TEST_CASE("the need is rate times both windows times safety, and the cache of every session") {
+  auto sequence = at(0);
+  sequence.cache = 1000;
+  const HeadroomRule rule{.window_seconds = 600, .rollback_window_seconds = 3000, .safety = 2};
+  CHECK(needed_increments(sequence, demand(10, 7), kMax, rule) == 10 * 3600 * 2 + 7000);
+  CHECK(needed_increments(sequence, demand(0.001), kMax, rule) == 10'000);  // the floor
+  CHECK(needed_increments(sequence, demand(0.001), 32'767, rule) == 327);   // that fits the type
+  CHECK(needed_increments(sequence, demand(0), 5, rule) == 1);
+  CHECK(needed_increments(sequence, demand(1e300), kMax, rule) == std::numeric_limits<std::uint64_t>::max());
+  CHECK(needed_increments(sequence, demand(10), kMax, HeadroomRule{.fixed = 5}) == 5);
+}
+
+TEST_CASE("a need that doesn't fit is refused with the numbers and a remedy, and cut for who accepts it") {
+  auto sequence = at(2'000'000'000);
+  sequence.column_limit = std::numeric_limits<std::int32_t>::max();
+  sequence.used_by = {"public.profile.id"};
+  const auto plan = plan_bumps({sequence}, {at(1)}, demand(1000), HeadroomRule{});
+  REQUIRE(plan.findings.size() == 1);
+  CHECK(plan.findings[0].id == "sequence-overflow");
+  CHECK(plan.findings[0].severity == base::Severity::blocks);
+  CHECK(plan.findings[0].message.find("180000000 values (1000 ids/s x (3600 s + 86400 s) x 2") !=
+        std::string::npos);
+  CHECK(plan.findings[0].message.find("147483647 left before its limit 2147483647") != std::string::npos);
+  CHECK(plan.findings[0].remedy.find("rollback-window") != std::string::npos);
+  REQUIRE(plan.bumps.size() == 1);
+  CHECK(plan.bumps[0].clipped);
+  CHECK(plan.bumps[0].source_value < std::numeric_limits<std::int32_t>::max());
+}
+
+TEST_CASE("a cycling sequence gets no headroom, and a finding that says why") {
+  auto sequence = at(5, 10);
+  sequence.cycle = true;
+  const auto plan = plan_bumps({sequence}, {sequence}, demand(1), HeadroomRule{});
+  REQUIRE(plan.findings.size() == 1);
+  CHECK(plan.findings[0].id == "sequence-cycles");
+  CHECK(plan.bumps.at(0).source_value == 5);
+}
+
+TEST_CASE("with both sides live a sequence nobody has used gets two ranges as well") {
+  auto unused = at(1);
+  unused.is_called = false;
+  const auto bump =
+      plan_bumps({unused}, {unused}, demand(0), HeadroomRule{.fixed = 100}, Traffic::both_sides).bumps.at(0);
+  CHECK(bump.is_called);
+  CHECK(bump.target_value == 101);
+  CHECK(bump.source_value == 201);
+  CHECK(bump.source_end == 301);
+}
+
+TEST_CASE("ids that are further in the data than the sequence says count") {
+  auto sequence = at(10);
+  sequence.highest = 5000;
+  CHECK(plan_bumps({sequence}, {at(10)}, demand(0), HeadroomRule{.fixed = 10}).bumps.at(0).target_value ==
+        5010);
+}
+
+TEST_CASE("two looks give the rate in increments a second, in either direction") {
+  RateObserver observer;
+  const base::Clock::time_point begin{};
+  CHECK(observer.look({at(100, kMax, 10)}, begin).empty());
+  CHECK(observer.look({at(600, kMax, 10)}, begin + std::chrono::seconds(5)).at({"public", "s"}) ==
+        doctest::Approx(10));
+  CHECK(observer.look({at(600, kMax, 10)}, begin + std::chrono::seconds(10)).empty());
+  CHECK(
+      observer.look({at(300, kMax, 10)}, begin + std::chrono::seconds(15)).empty());  // somebody set it back
+  auto down = at(-100, kMax, -2);
+  observer.look({down}, begin + std::chrono::seconds(20));
+  down.last_value = -140;
+  CHECK(observer.look({down}, begin + std::chrono::seconds(30)).at({"public", "s"}) == doctest::Approx(2));
+}
+
+TEST_CASE("an id is attributed to the side whose range has it, over a switch and a rollback") {
+  std::vector<Range> ledger{range("target", true, 200, 300, 100),
+                            range("source", false, 300, std::nullopt, 100)};
+  const auto side = [&](std::int64_t value) { return attribute(ledger, "public", "s", value); };
+  CHECK(side(100) == "source");  // from before the switch
+  CHECK(side(150) == "");        // nobody's
+  CHECK(side(200) == "");
+  CHECK(side(201) == "target");
+  CHECK(side(300) == "target");
+  CHECK(side(301) == "source");
+  ledger.push_back(range("source", true, 400, 500, 250));
+  ledger.push_back(range("target", false, 500, std::nullopt, 250));
+  CHECK(side(250) == "target");
+  CHECK(side(350) == "");  // the source never handed these out: its range was replaced by the next
+  CHECK(side(450) == "source");
+  CHECK(side(501) == "target");
+  CHECK(side(1) == "source");
+  CHECK(attribute(ledger, "public", "other", 1) == "");
+}
+
+TEST_CASE("half of a range warns, four fifths ask for another, and outside of it is an alarm") {
+  const auto mine = range("target", true, 1000, 2000);
+  CHECK(usage(mine, at(1499), 10, true).state == RangeState::fine);
+  const auto half = usage(mine, at(1500), 10, true);
+  CHECK(half.state == RangeState::half_used);
+  CHECK(half.used_share == doctest::Approx(0.5));
+  CHECK(half.seconds_left == doctest::Approx(50));
+  CHECK(usage(mine, at(1800), 0, true).state == RangeState::nearly_used);
+  CHECK(usage(mine, at(2001), 0, true).state == RangeState::outside);
+  CHECK(usage(mine, at(999), 0, true).state == RangeState::outside);
+  const auto parked = range("source", false, 2000, std::nullopt);
+  CHECK(usage(parked, at(2000), 0, false).state == RangeState::fine);
+  CHECK(usage(parked, at(2001), 0, false).state == RangeState::outside);
+}
+
+TEST_CASE("a closed side is set behind the open side's range once, and further when 80 % are used") {
+  const HeadroomRule rule{.fixed = 1000};
+  std::vector<Range> ledger{range("target", true, 1100, 2100, 100)};
+  auto closed = at(100);
+  const auto plan = [&](std::int64_t open_at) {
+    return plan_closed({at(open_at)}, {closed}, ledger, "target", demand(0), rule);
+  };
+  REQUIRE(plan(1103).size() == 1);
+  CHECK(plan(1103)[0].source_value == 2100);
+  closed.last_value = 2100;
+  CHECK(plan(1103).empty());  // twice is once
+  CHECK(plan(1800).empty());
+  REQUIRE(plan(1900).size() == 1);
+  CHECK(plan(1900)[0].source_value == 2900);
+  CHECK(plan(1900)[0].target_value == 1100);
+  closed.last_value = 2900;
+  ledger.push_back(range("target", true, 1100, 2900, 1100));
+  CHECK(plan(1900).empty());
+  ledger.clear();
+  closed = at(1);
+  closed.is_called = false;
+  REQUIRE(plan(7).size() == 1);  // nobody had used it before the switch: its first range
+  CHECK(plan(7)[0].source_value == 1007);
+}
+
+TEST_CASE("no random pair of live sides gets ranges that overlap, move backwards or leave the limits") {
+  const char* given = std::getenv("PGCUTOVER_TEST_SEED");
+  const auto seed = given == nullptr ? std::random_device{}() : static_cast<unsigned>(std::stoul(given));
+  INFO("PGCUTOVER_TEST_SEED=" << seed);
+  std::mt19937_64 random(seed);
+  const auto pick = [&random](std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(random);
+  };
+  for (int round = 0; round < 20'000; ++round) {
+    const std::int64_t step = pick(1, 50);
+    const std::int64_t reach = pick(0, 1) == 0 ? 32'767 : 2'147'483'647;
+    const bool up = pick(0, 1) == 0;
+    Sequence source = at(0, reach, up ? step : -step);
+    Sequence target = source;
+    source.last_value = (up ? 1 : -1) * pick(1, reach);
+    target.last_value = (up ? 1 : -1) * pick(1, reach);
+    const auto rates = demand(static_cast<double>(pick(0, 2000)) / 10, pick(0, 100));
+    const auto plan = plan_bumps({source}, {target}, rates, HeadroomRule{}, Traffic::both_sides);
+    const auto& bump = plan.bumps.at(0);
+    const auto at_least = [up](std::int64_t value, std::int64_t than) {
+      return up ? value >= than : value <= than;
+    };
+    CAPTURE(source.last_value);
+    CAPTURE(target.last_value);
+    CAPTURE(source.increment);
+    CHECK(at_least(bump.target_value, source.last_value));
+    CHECK(at_least(bump.target_value, target.last_value));
+    CHECK(at_least(bump.source_value, bump.target_value));
+    REQUIRE(bump.source_end);
+    CHECK(at_least(*bump.source_end, bump.source_value));
+    CHECK(at_least(up ? reach : -reach, *bump.source_end));
+    const bool refused = !plan.findings.empty() && plan.findings[0].severity == base::Severity::blocks;
+    CHECK(bump.clipped == refused);
+    if (!refused) {
+      const auto need = needed_increments(source, rates, 0, HeadroomRule{});  // without the floor
+      CHECK(static_cast<std::uint64_t>(std::abs(*bump.source_end - bump.source_value)) >=
+            need * static_cast<std::uint64_t>(step));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sequences
