@@ -57,7 +57,8 @@ Controller::Controller(const plan::Plan& plan, const ControllerOptions& options,
       terminal_(options.interactive),
       publisher_(servers_, terminal_),
       context_{plan, servers_, {}, {}},
-      preparation_(context_, publisher_) {}
+      preparation_(context_, publisher_),
+      sequence_watch_(context_) {}
 
 Controller::~Controller() = default;
 
@@ -221,6 +222,7 @@ void Controller::tend() {
   }
   tended_ = now;
   stream::write_heartbeat(servers_.at(link_->from()));
+  sequence_watch_.tend(link_->from());
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   if (now - advanced_ >= kAdvance) {
     advanced_ = now;
@@ -273,6 +275,7 @@ void Controller::refresh_status(state::Status& status) {
       status.slots.push_back(std::move(entry));
     }
   }
+  sequence_watch_.show(status);
   status.switches.clear();
   for (const auto& [key, json] : read_facts(servers_.target(), "handover.")) {
     status.switches.push_back(state::from_json(json).switches.at(0));

@@ -12,6 +12,7 @@
 #include "cutover/steps/link.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
+#include "cutover/steps/sequence_watch.h"
 
 namespace cutover::steps {
 
@@ -68,6 +69,7 @@ class Controller {
   std::string ended_badly_;  // why it was cut off
   base::Clock::time_point tended_{}, advanced_{};
   std::int64_t changes_seen_ = 0;
+  SequenceWatch sequence_watch_;
 };
 
 }  // namespace cutover::steps

@@ -146,6 +146,22 @@ void cancel(Context& context, const Tell& tell) {
   drop_schema(connection, context.token);
 }
 
+// One line a sequence and hand-over: what had been handed out, and where each side goes on.
+std::vector<report::SequenceRecord> sequence_records(Context& context) {
+  const auto ledger = sequences::read_ledger(context.servers.target());
+  std::vector<report::SequenceRecord> records;
+  for (const auto& range : ledger) {
+    if (!range.opens || !range.is_called) {
+      continue;
+    }
+    const bool target_opens = range.server == to_string(Side::target);
+    const auto end = range.until.value_or(range.start);
+    records.push_back({range.display(), range.handed_out, target_opens ? range.start : end,
+                       target_opens ? end : range.start, false});
+  }
+  return records;
+}
+
 report::Report make_report(Context& context, const state::Status& status) {
   report::Report report;
   auto& target = context.servers.target();
@@ -174,6 +190,7 @@ report::Report make_report(Context& context, const state::Status& status) {
                                fence.marker_lsn->to_string(), 0, 0, 0});
     }
   }
+  report.sequences = sequence_records(context);
   if (const auto verified = read_fact(target, "verify.last")) {
     const auto last = report::from_json(*verified);
     report.verify = last.verify;

@@ -114,14 +114,11 @@ class Settlement {
     if (undo_attempt(from, context_.token)) {
       release();
       clear_attempt(from, context_.token);
+      end_frozen_controller();
       return true;
     }
-    if (!took_to_) {
-      if (!succeed_on(context_.servers.at(other(orders_.from)), orders_.epoch, context_.servers.tag(),
-                      orders_.controller_tag)) {
-        return false;
-      }
-      took_to_ = true;
+    if (!take_other_side()) {
+      return false;
     }
     settle(context_);
     return true;
@@ -134,6 +131,21 @@ class Settlement {
   }
 
  private:
+  bool take_other_side() {
+    auto& to = context_.servers.at(other(orders_.from));
+    took_to_ = took_to_ || succeed_on(to, orders_.epoch, context_.servers.tag(), orders_.controller_tag);
+    return took_to_;
+  }
+
+  // So that its lock on the target is free for a successor. Where that server is away, so is the lock.
+  void end_frozen_controller() {
+    try {
+      take_other_side();
+    } catch (const base::Error& error) {
+      base::log::warn("guardian: " + error.describe());
+    }
+  }
+
   Context& context_;
   const Orders& orders_;
   bool took_from_ = false;

@@ -7,6 +7,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/guardian.h"
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/base/check.h"
@@ -119,8 +120,7 @@ void Handover::fence() {
 }
 
 void Handover::set_sequences() {
-  const auto plan = sequences::plan_bumps(sequences::inventory(from()), sequences::inventory(to()),
-                                          context_.plan.sequence_headroom);
+  const auto plan = plan_sequences(context_, from_);
   for (const auto& finding : plan.findings) {
     if (finding.severity == base::Severity::blocks && !context_.plan.accepts(finding.id)) {
       throw base::Error(finding.message, finding.remedy).on(finding.server).at(finding.object);
@@ -262,6 +262,14 @@ base::Finding blocking(std::string id, Side side, std::string object, std::strin
           std::move(object),      std::move(message), std::move(remedy)};
 }
 
+// Found before the pause rather than in it.
+void sequence_findings(Context& context, Side from, base::Findings& findings) {
+  for (auto& finding : plan_sequences(context, from).findings) {
+    finding.server = to_string(from);
+    findings.push_back(std::move(finding));
+  }
+}
+
 void transaction_findings(Context& context, Side from, base::Findings& findings) {
   auto& connection = context.servers.at(from);
   for (const auto& prepared : catalog::prepared_transactions(connection)) {
@@ -342,6 +350,7 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
   transaction_findings(context, from, findings);
   opposite_findings(context, from, findings);
   schema_findings(context, from, findings);
+  sequence_findings(context, from, findings);
   const auto stats = link.applier().stats();
   if (stats.conflicts > 0) {
     findings.push_back(blocking(

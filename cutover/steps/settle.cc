@@ -1,9 +1,9 @@
 #include "cutover/steps/settle.h"
 
 #include "cutover/steps/fence.h"
+#include "cutover/steps/sequence_watch.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
-#include "sequences/sequences.h"
 
 namespace cutover::steps {
 namespace {
@@ -12,14 +12,6 @@ using base::fault_point;
 using base::milliseconds;
 
 constexpr milliseconds kFinish{15'000};
-
-void bump_closed_side(Context& context, Side from) {
-  auto& closed = context.servers.at(from);
-  const auto plan = sequences::plan_bumps(sequences::inventory(closed),
-                                          sequences::inventory(context.servers.at(other(from))),
-                                          context.plan.sequence_headroom);
-  sequences::apply_bumps(closed, plan.bumps, sequences::Side::closes, context.token);
-}
 
 }  // namespace
 
@@ -57,7 +49,7 @@ void finish_handover(Context& context, Side from, traffic::TrafficSet& traffic) 
                                   ", but not all of the rest could be done: " + trouble,
                               "make what is named reachable and call `pgcutover run`, which finishes it");
   }
-  bump_closed_side(context, from);
+  set_closed_sequences(context, from);
   clear_attempt(closed, context.token);
 }
 

@@ -5,6 +5,7 @@
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy.h"
 #include "replication/stream/marker.h"
+#include "sequences/rate.h"
 #include "sequences/sequences.h"
 
 namespace cutover::steps {
@@ -77,6 +78,7 @@ void create_schema(postgres::Connection& connection) {
   connection.exec(replication::stream::marker_schema_sql());
   connection.exec(replication::snapshot::copy_schema_sql());
   connection.exec(sequences::ledger_schema_sql());
+  connection.exec(sequences::sample_schema_sql());
   transaction.commit_or_throw();
 }
 
