@@ -77,7 +77,7 @@ SELECT DISTINCT sn.nspname, sc.relname, n.nspname, c.relname, a.attname
        AND i.indisvalid
   JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
   JOIN pg_catalog.pg_am m ON m.oid = ic.relam AND m.amname = 'btree'
- WHERE pg_catalog.has_column_privilege(u.relation, u.number, 'SELECT')
+ WHERE pg_catalog.has_column_privilege(u.relation, u.number::pg_catalog.int2, 'SELECT')
  ORDER BY 1, 2, 3, 4, 5)";
 
 constexpr const char* kOtherKeysSql = R"(

@@ -47,6 +47,10 @@ const Option* find_option(const std::string& name) {
 }
 
 void take_positional(const std::string& word, Arguments& result) {
+  if (result.verb == "sequences" && result.action.empty()) {
+    result.action = word;
+    return;
+  }
   if (!result.verb.empty()) {
     throw base::UsageError("one verb at a time: '" + result.verb + "' and '" + word + "' were given",
                            "put options with their dashes: --source CONNINFO");

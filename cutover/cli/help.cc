@@ -77,7 +77,8 @@ std::string help_text(const std::string& verb) {
   }
   return "pgcutover " + verb + ": " + std::string(known->meaning) + ".\n\nUsage:\n  pgcutover " + verb +
          " --source=CONNINFO --target=CONNINFO [OPTION]...\n  pgcutover " + verb +
-         " --plan=FILE [OPTION]...\n\nOptions:\n" + options_of(verb) + "\n" + std::string(kExitCodes);
+         " --plan=FILE [OPTION]...\n\n" + std::string(known->more) + (known->more.empty() ? "" : "\n") +
+         "Options:\n" + options_of(verb) + "\n" + std::string(kExitCodes);
 }
 
 std::string version_text() {

@@ -40,6 +40,20 @@ void check_options(const Arguments& arguments) {
   }
 }
 
+void check_action(const Arguments& arguments) {
+  static const std::vector<std::string> kActions{"list", "plan", "bump", "watch"};
+  if (arguments.verb != "sequences" ||
+      std::find(kActions.begin(), kActions.end(), arguments.action) != kActions.end()) {
+    return;
+  }
+  if (arguments.action.empty()) {
+    throw base::UsageError("sequences wants to know what to do", "one of list, plan, bump, watch");
+  }
+  const auto near = plan::nearest(arguments.action, kActions);
+  throw base::UsageError("sequences wants one of list, plan, bump, watch, not '" + arguments.action + "'",
+                         near ? "did you mean '" + *near + "'?" : "see pgcutover sequences --help");
+}
+
 bool truth(const Value& value) {
   if (value.text == "1" || value.text == "true" || value.text == "on" || value.text == "yes") {
     return true;
@@ -127,9 +141,11 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   }
   check_verb(arguments.verb);
   check_options(arguments);
+  check_action(arguments);
 
   Invocation invocation;
   invocation.verb = arguments.verb;
+  invocation.action = arguments.action;
   if (!find_verb(arguments.verb)->needs_plan) {
     return invocation;
   }
@@ -148,7 +164,8 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   if (invocation.format.empty()) {
     invocation.format = invocation.json ? "json" : "html";
   }
-  const bool one_side = invocation.verb == "unfence" || invocation.verb == "cancel" || invocation.target_lost;
+  const bool one_side = invocation.verb == "unfence" || invocation.verb == "cancel" ||
+                        invocation.verb == "sequences" || invocation.target_lost;
   plan::check_plan(invocation.plan, one_side ? plan::Sides::one : plan::Sides::both);
   return invocation;
 }

@@ -20,11 +20,12 @@ namespace cutover::cli {
 namespace base = replication::base;
 
 struct Invocation {
-  // check plan run status verify switch rollback finish cancel unfence report; "help" and "version" (print
-  // `text` on stdout, exit 0); hidden: guardian, list-fault-points.
+  // check plan run status verify switch rollback finish cancel unfence report sequences; "help" and "version"
+  // (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
   std::string verb;
-  std::string text;  // for help and version
-  plan::Plan plan;   // checked; empty for help, version, guardian, list-fault-points
+  std::string action;  // sequences: list, plan, bump or watch
+  std::string text;    // for help and version
+  plan::Plan plan;     // checked; empty for help, version, guardian, list-fault-points
 
   bool json = false;                    // results on stdout as JSON
   bool yes = false;                     // don't ask

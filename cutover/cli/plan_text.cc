@@ -53,8 +53,9 @@ std::map<std::string, std::string> values_of(const plan::Plan& plan, const catal
   }
   values["hold"] = std::to_string(poolers) + " pooler(s) or hook(s); the whole pause has " +
                    plan::duration_text(plan.gates.max_pause);
-  values["sequences"] = std::to_string(sequences) + " sequences, " + std::to_string(plan.sequence_headroom) +
-                        " increments of headroom";
+  values["sequences"] = std::to_string(sequences) + " sequences, headroom " +
+                        (plan.sequence_headroom > 0 ? std::to_string(plan.sequence_headroom) + " increments"
+                                                    : "computed: `pgcutover sequences plan` shows each");
   return values;
 }
 

@@ -156,8 +156,8 @@ void add_plan_options(std::vector<Option>& table) {
       one("index-jobs", "", "N", "", "indexes built at the same time (default 2)",
           [](Invocation& i, const Value& v) { i.plan.index_jobs = static_cast<int>(number(v, 1, 64)); }));
   table.push_back(
-      one("sequence-headroom", "", "N", "", "increments left free at a switch (default 10000)",
-          [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 1, 2'147'483'647); }));
+      one("sequence-headroom", "", "N", "", "ids left free at a switch (default: computed from the rate)",
+          [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 0, 2'147'483'647); }));
   table.push_back(one("source-free-space", "", "BYTES", " check run ",
                       "free space of the source's WAL volume, which SQL can't see: how long a slot may live",
                       [](Invocation& i, const Value& v) {
@@ -209,13 +209,14 @@ void add_verb_options(std::vector<Option>& table) {
                        "end another controller's sessions and take its place"));
   table.push_back(flag("no-wait", &Invocation::no_wait, " switch rollback verify finish cancel ",
                        "don't wait for the controller's answer"));
-  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence ", "don't ask"));
+  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ", "don't ask"));
   table.back().letter = "y";
   table.push_back(flag("target-lost", &Invocation::target_lost, " rollback ",
                        "the target is gone: open the source, losing what only the target had"));
   table.push_back(flag("watch", &Invocation::watch, " status ", "again and again, until interrupted"));
   table.push_back(
-      one("interval", "", "SPAN", " status ", "how often, with --watch (default 1s)",
+      one("interval", "", "SPAN", " status sequences ",
+          "how often, with --watch; of the rate that is measured (default 1s)",
           [](Invocation& i, const Value& v) { i.interval = span(v, base::milliseconds(100), hours(1)); }));
   table.push_back(one("output", "o", "FILE", " report ", "where to write it (default: stdout)",
                       [](Invocation& i, const Value& v) { i.output = not_empty(v); }));
@@ -267,6 +268,13 @@ const std::vector<Verb>& verb_table() {
       {"cancel", "give up before the switch; both servers as they were found", ""},
       {"unfence", "open a side whose fence was left behind, with nothing but that side at hand", ""},
       {"report", "the evidence: plan, findings, fence, comparison, pauses", ""},
+      {"sequences", "list, plan, bump or watch the ids each side hands out; also without a migration",
+       "What comes after the verb:\n"
+       "  list   every sequence, the columns it feeds, its limits, and the keys that need none\n"
+       "  plan   observed rate, headroom and the values `bump` would set; changes nothing (3: it blocks)\n"
+       "  bump   set disjoint ranges on the given servers while they are live; needs --yes\n"
+       "  watch  how much of each range is used, again and again until interrupted\n"
+       "One server is enough: --source or --target alone.\n"},
       {"guardian", "", "", false},
       {"list-fault-points", "", "", false},
   };
@@ -281,7 +289,7 @@ const Verb* find_verb(std::string_view name) {
 }
 
 bool is_later_verb(std::string_view name) {
-  return name == "sequences" || name == "drill";
+  return name == "drill";
 }
 
 const std::vector<Option>& option_table() {

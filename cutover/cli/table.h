@@ -51,6 +51,7 @@ std::string environment_name(std::string_view option);
 // What the command line said, by option, before it is applied.
 struct Arguments {
   std::string verb;
+  std::string action;  // "sequences list": the second word, of verbs that have one
   bool help = false;
   bool version = false;
   std::vector<std::pair<const Option*, Value>> values;  // in the order given

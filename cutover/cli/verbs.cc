@@ -7,6 +7,7 @@
 
 #include "cutover/check/check.h"
 #include "cutover/cli/plan_text.h"
+#include "cutover/cli/sequences_verb.h"
 #include "cutover/state/status.h"
 #include "cutover/steps/controller.h"
 #include "cutover/steps/guardian.h"
@@ -109,6 +110,21 @@ state::CommandRequest request_of(const Invocation& invocation) {
   if (invocation.json) {
     request.arguments["json"] = "yes";
   }
+  if (invocation.verb == "switch" || invocation.verb == "rollback") {
+    const auto& gates = invocation.plan.gates;
+    request.arguments["max-pause"] = plan::duration_text(gates.max_pause);
+    request.arguments["max-lag"] = plan::duration_text(gates.max_lag);
+    request.arguments["lock-limit"] = plan::duration_text(gates.lock_limit);
+    if (gates.cancel_blockers) {
+      request.arguments["cancel-blockers"] = "yes";
+    }
+    if (gates.verify == plan::VerifyGate::none) {
+      request.arguments["verify-gate-none"] = "yes";
+    }
+    for (std::size_t i = 0; i < invocation.plan.accepted.size(); ++i) {
+      request.arguments["accept." + std::to_string(i)] = invocation.plan.accepted[i];
+    }
+  }
   if (invocation.verb == "report") {
     request.arguments["format"] = invocation.format.empty() ? "html" : invocation.format;
   }
@@ -196,6 +212,9 @@ int execute(const Invocation& invocation, const base::Stop& stop) {
   }
   if (verb == "status") {
     return status(invocation, stop);
+  }
+  if (verb == "sequences") {
+    return sequences_verb(invocation, stop);
   }
   if (verb == "unfence" || (verb == "rollback" && invocation.target_lost)) {
     return unfence(invocation, stop);

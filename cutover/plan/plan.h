@@ -7,6 +7,7 @@
 // valid key. Keys of the format that this version can't do yet are refused by name, never ignored.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -78,8 +79,11 @@ struct Plan {
   std::vector<std::string> accepted;  // ids of findings that shall not block
   int copy_jobs = 2;
   int index_jobs = 2;
-  std::int64_t sequence_headroom = 10'000;  // increments
-  std::string pg_bindir;                    // where pg_dump and pg_restore are; empty = PATH
+  std::int64_t sequence_headroom = 0;  // increments; 0 = computed from what is observed
+  base::milliseconds sequence_window{std::chrono::hours(1)};
+  base::milliseconds sequence_rollback_window{std::chrono::hours(24)};
+  int sequence_safety = 2;
+  std::string pg_bindir;  // where pg_dump and pg_restore are; empty = PATH
   std::vector<App> apps;
   Gates gates;
   std::string file;  // where it was read from; empty = made of options

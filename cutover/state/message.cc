@@ -130,6 +130,30 @@ void write_switch(const SwitchStatus& one, v1::Switch& message) {
   message.set_message(clean(one.message));
 }
 
+void write_range(const SequenceRangeStatus& range, v1::SequenceRange& message) {
+  message.set_sequence(clean(range.sequence));
+  message.set_server(clean(range.server));
+  message.set_start(range.start);
+  message.set_has_until(range.has_until);
+  message.set_until(range.until);
+  message.set_at(range.at);
+  message.set_used_share(range.used_share);
+  message.set_seconds_left(range.seconds_left);
+  message.set_state(clean(range.state));
+}
+
+SequenceRangeStatus read_range(const v1::SequenceRange& message) {
+  return {.sequence = message.sequence(),
+          .server = message.server(),
+          .start = message.start(),
+          .has_until = message.has_until(),
+          .until = message.until(),
+          .at = message.at(),
+          .used_share = message.used_share(),
+          .seconds_left = message.seconds_left(),
+          .state = message.state()};
+}
+
 void write_lists(const Status& status, v1::Status& message) {
   for (const auto& stream : status.streams) {
     write_stream(stream, *message.add_streams());
@@ -139,6 +163,9 @@ void write_lists(const Status& status, v1::Status& message) {
   }
   for (const auto& one : status.switches) {
     write_switch(one, *message.add_switches());
+  }
+  for (const auto& range : status.sequence_ranges) {
+    write_range(range, *message.add_sequence_ranges());
   }
   for (const auto& finding : status.findings) {
     *message.add_findings() = finding_message(finding);
@@ -164,6 +191,9 @@ void read_lists(const v1::Status& message, Status& status) {
                                .at_us = one.at_us(),
                                .fence_lsn = one.fence_lsn(),
                                .message = one.message()});
+  }
+  for (const auto& range : message.sequence_ranges()) {
+    status.sequence_ranges.push_back(read_range(range));
   }
   for (const auto& finding : message.findings()) {
     status.findings.push_back(finding_of(finding));

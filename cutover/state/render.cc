@@ -117,6 +117,25 @@ std::string switch_text(const SwitchStatus& one) {
   return text + (one.message.empty() ? "" : ": " + one.message);
 }
 
+}  // namespace
+
+std::string range_text(const SequenceRangeStatus& range) {
+  std::string text = range.sequence + " on " + range.server + ": behind " + std::to_string(range.start) +
+                     (range.has_until ? " to " + std::to_string(range.until) : "") + ", at " +
+                     std::to_string(range.at);
+  if (range.has_until) {
+    text += number(", %.0f %% used", std::floor(range.used_share * 100));
+  }
+  if (range.seconds_left >= 0) {
+    text += ", lasts " + seconds_text(range.seconds_left);
+  }
+  return text + (range.state == "fine"      ? ""
+                 : range.state == "outside" ? ", OUTSIDE OF ITS RANGE"
+                                            : ", " + range.state);
+}
+
+namespace {
+
 std::string controller_text(const ControllerStatus& controller) {
   std::string text = controller.alive ? "alive" : "none alive";
   if (!controller.host.empty()) {
@@ -271,6 +290,9 @@ std::string render_text(const Status& status) {
   }
   for (const auto& one : status.switches) {
     add_line(out, "switch", switch_text(one));
+  }
+  for (const auto& range : status.sequence_ranges) {
+    add_line(out, "ids", range_text(range));
   }
   add_line(out, "controller", controller_text(status.controller));
   out += findings_text(status.findings);

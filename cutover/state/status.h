@@ -69,6 +69,19 @@ struct SwitchStatus {
   std::string message = {};
 };
 
+// The ids a server may hand out: behind `start`, up to and with `until`.
+struct SequenceRangeStatus {
+  std::string sequence = {}, server = {};
+  std::int64_t start = 0;
+  bool has_until = false;
+  std::int64_t until = 0;
+  std::int64_t at = 0;  // last value now
+  double used_share = 0;
+  double seconds_left = -1;
+  std::string state = {};  // "fine", "half-used", "nearly-used", "outside"
+};
+std::string range_text(const SequenceRangeStatus& range);
+
 struct ControllerStatus {
   std::string host = {}, version = {};
   std::int64_t pid = 0, epoch = 0;
@@ -87,7 +100,8 @@ struct Status {
   CopyStatus copy;
   std::vector<StreamStatus> streams = {};
   std::vector<SlotStatus> slots = {};
-  std::vector<SwitchStatus> switches = {};  // oldest first
+  std::vector<SwitchStatus> switches = {};                // oldest first
+  std::vector<SequenceRangeStatus> sequence_ranges = {};  // the most used first
   ControllerStatus controller;
   base::Findings findings = {};
   std::string message = {};  // one line: what happens next, or what is needed

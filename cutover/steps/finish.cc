@@ -9,6 +9,7 @@
 #include "replication/postgres/quote.h"
 #include "replication/stream/publication.h"
 #include "replication/stream/slot.h"
+#include "sequences/ledger.h"
 
 namespace cutover::steps {
 namespace {
@@ -146,6 +147,8 @@ void cancel(Context& context, const Tell& tell) {
   drop_schema(connection, context.token);
 }
 
+namespace {
+
 // One line a sequence and hand-over: what had been handed out, and where each side goes on.
 std::vector<report::SequenceRecord> sequence_records(Context& context) {
   const auto ledger = sequences::read_ledger(context.servers.target());
@@ -161,6 +164,8 @@ std::vector<report::SequenceRecord> sequence_records(Context& context) {
   }
   return records;
 }
+
+}  // namespace
 
 report::Report make_report(Context& context, const state::Status& status) {
   report::Report report;

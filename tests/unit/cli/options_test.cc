@@ -58,7 +58,7 @@ struct PlanFile {
 
 TEST_CASE("every verb is taken with two sides, by options alone") {
   for (const auto& verb : verbs()) {
-    const auto invocation = parse_with(with({verb}));
+    const auto invocation = parse_with(verb == "sequences" ? with({verb, "list"}) : with({verb}));
     CHECK(invocation.verb == verb);
     CHECK(invocation.plan.name == "shop");
     CHECK(invocation.plan.source.get("host") == "/s");
@@ -135,7 +135,8 @@ TEST_CASE("an unknown option or verb is refused with the nearest one") {
   CHECK(contains(refusal(with({"run", "--max-puase", "5s"})), "did you mean --max-pause?"));
   CHECK(contains(refusal(with({"run", "-x"})), "unknown option -x"));
   CHECK(contains(refusal(with({"swich"})), "unknown verb 'swich' | did you mean 'switch'?"));
-  CHECK(contains(refusal(with({"sequences"})), "'sequences' is not in this version"));
+  CHECK(contains(refusal(with({"sequences"})), "one of list, plan, bump, watch"));
+  CHECK(contains(refusal(with({"sequences", "lsit"})), "did you mean 'list'?"));
   CHECK(contains(refusal(with({"drill"})), "is not in this version"));
   CHECK(contains(refusal({}), "no verb given"));
   CHECK(contains(refusal(with({"run", "switch"})), "one verb at a time"));

@@ -1,0 +1,177 @@
+#include "cutover/steps/sequence_watch.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "cutover/steps/fence.h"
+#include "replication/base/log.h"
+
+namespace cutover::steps {
+namespace {
+
+constexpr base::milliseconds kEvery{30'000};
+constexpr base::milliseconds kCloser{5'000};
+constexpr std::size_t kShown = 50;
+constexpr const char* kFinding = "sequence-range";
+
+using sequences::RangeState;
+
+}  // namespace
+
+sequences::HeadroomRule headroom_rule(const plan::Plan& plan) {
+  sequences::HeadroomRule rule;
+  rule.fixed = plan.sequence_headroom;
+  rule.window_seconds = std::chrono::duration<double>(plan.sequence_window).count();
+  rule.rollback_window_seconds = std::chrono::duration<double>(plan.sequence_rollback_window).count();
+  rule.safety = plan.sequence_safety;
+  return rule;
+}
+
+sequences::Demand observed_demand(Context& context) {
+  return sequences::merged(sequences::stored_demand(context.servers.source()),
+                           sequences::stored_demand(context.servers.target()));
+}
+
+sequences::BumpPlan plan_sequences(Context& context, Side from) {
+  auto plan = sequences::plan_bumps(sequences::inventory(context.servers.at(from)),
+                                    sequences::inventory(context.servers.at(other(from))),
+                                    observed_demand(context), headroom_rule(context.plan));
+  return plan;
+}
+
+int set_closed_sequences(Context& context, Side closed) {
+  auto& here = context.servers.at(closed);
+  auto& open = context.servers.at(other(closed));
+  const auto bumps = sequences::plan_closed(sequences::inventory(open), sequences::inventory(here),
+                                            sequences::read_ledger(open), open.server(),
+                                            observed_demand(context), headroom_rule(context.plan));
+  // The closed side first: where we die in between, it is further away than the open side's range says.
+  sequences::apply_bumps(here, bumps, sequences::Side::closes, context.token);
+  sequences::extend_ranges(open, bumps, context.token);
+  sequences::share_ledger(open, here, context.token);
+  return static_cast<int>(bumps.size());
+}
+
+state::SequenceRangeStatus range_status(const sequences::Usage& usage) {
+  return {.sequence = usage.range.display(),
+          .server = usage.range.server,
+          .start = usage.range.start,
+          .has_until = usage.range.until.has_value(),
+          .until = usage.range.until.value_or(0),
+          .at = usage.at,
+          .used_share = usage.used_share,
+          .seconds_left = usage.seconds_left,
+          .state = std::string(sequences::to_string(usage.state))};
+}
+
+void SequenceWatch::tend(Side open) {
+  const auto now = base::Clock::now();
+  if (open != open_) {
+    open_ = open;
+    looks_ = 0;
+    observer_ = {};
+    told_.clear();
+  }
+  if (looks_ > 0 && now - looked_ < (close_look_ || looks_ < 2 ? kCloser : kEvery)) {
+    return;
+  }
+  looked_ = now;
+  ++looks_;
+  try {
+    look(open);
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::StateError&) {
+    throw;  // overtaken
+  } catch (const base::Error& error) {
+    if (!error.connection_usable()) {
+      throw;
+    }
+    base::log::warn("the sequences could not be looked at: " + error.describe());
+  }
+}
+
+void SequenceWatch::look(Side open) {
+  auto& connection = context_.servers.at(open);
+  const auto now = sequences::inventory(connection);
+  const auto rates = observer_.look(now, base::Clock::now());
+  sequences::store_rates(connection, rates, sequences::count_sessions(connection), context_.token);
+  ranges_.clear();
+  findings_.clear();
+  close_look_ = false;
+  // Before the first hand-over the closed side is a copy in the making: nothing to set or to watch there.
+  if (read_fence(context_.servers.source()).switches + read_fence(context_.servers.target()).switches > 0) {
+    look_at_ranges(open, now, rates);
+  }
+}
+
+void SequenceWatch::look_at_ranges(Side open, const std::vector<sequences::Sequence>& now,
+                                   const std::map<sequences::Name, double>& rates) {
+  auto& closed = context_.servers.at(other(open));
+  const auto watch = [&](const std::vector<sequences::Sequence>& all,
+                         const std::vector<sequences::Range>& ledger, bool is_open) {
+    std::map<sequences::Name, const sequences::Range*> newest;
+    for (const auto& range : ledger) {
+      if (range.server == to_string(is_open ? open : other(open)) && range.is_called) {
+        newest[{range.schema, range.name}] = &range;
+      }
+    }
+    for (const auto& sequence : all) {
+      const auto range = newest.find({sequence.schema, sequence.name});
+      if (range == newest.end() || sequence.cycle) {
+        continue;
+      }
+      const auto rate = rates.find(range->first);
+      const auto seen = usage(*range->second, sequence, rate == rates.end() ? 0 : rate->second, is_open);
+      close_look_ = close_look_ || (is_open && seen.state != RangeState::fine);
+      if (is_open || seen.state != RangeState::fine) {
+        ranges_.push_back(range_status(seen));
+        tell(seen);
+      }
+    }
+  };
+  // Of what happened before a new pair is issued: an alarm must not be covered by the remedy.
+  const auto ledger = sequences::read_ledger(context_.servers.at(open));
+  watch(now, ledger, true);
+  watch(sequences::inventory(closed), ledger, false);
+  std::stable_sort(ranges_.begin(), ranges_.end(),
+                   [](const auto& a, const auto& b) { return a.used_share > b.used_share; });
+  if (ranges_.size() > kShown) {
+    ranges_.resize(kShown);
+  }
+  if (const int issued = set_closed_sequences(context_, other(open)); issued > 0) {
+    base::log::info("new ranges of ids issued for " + std::to_string(issued) + " sequence(s)");
+  }
+}
+
+void SequenceWatch::tell(const sequences::Usage& usage) {
+  const auto key = usage.range.server + " " + usage.range.display();
+  const bool changed = told_[key] != usage.state;
+  told_[key] = usage.state;
+  if (usage.state == RangeState::fine) {
+    return;
+  }
+  const bool outside = usage.state == RangeState::outside;
+  base::Finding finding;
+  finding.severity = base::Severity::warns;
+  finding.id = kFinding;
+  finding.server = usage.range.server;
+  finding.object = usage.range.display();
+  finding.message = (outside ? "ids outside of the range: " : "the range of ids is in use: ") +
+                    state::range_text(range_status(usage));
+  finding.remedy =
+      outside ? "find who calls setval or writes to a closed server; a hand-over sets both sides again"
+              : "nothing to do: a new pair of ranges is issued at 80 %";
+  if (changed) {
+    base::log::warn(finding.id + ": " + finding.message);
+  }
+  findings_.push_back(std::move(finding));
+}
+
+void SequenceWatch::show(state::Status& status) const {
+  status.sequence_ranges = ranges_;
+  std::erase_if(status.findings, [](const base::Finding& finding) { return finding.id == kFinding; });
+  status.findings.insert(status.findings.end(), findings_.begin(), findings_.end());
+}
+
+}  // namespace cutover::steps

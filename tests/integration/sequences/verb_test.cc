@@ -1,0 +1,293 @@
+// `pgcutover sequences` on real servers, without any migration: the story the tool was founded on, live loads
+// on both sides, and the kinds of sequences there are.
+#include <atomic>
+#include <doctest/doctest.h>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "replication/base/error.h"
+#include "tests/harness/cluster.h"
+#include "tests/harness/tool.h"
+#include "tests/harness/wait.h"
+
+namespace {
+
+using harness::Cluster;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+Cluster& cluster() {
+  static Cluster instance(harness::ClusterOptions{.name = "source"});
+  return instance;
+}
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+class Pair {
+ public:
+  Pair() {
+    static int number = 0;
+    ++number;
+    for (auto* name : {&old_, &new_}) {
+      *name = (name == &old_ ? "verb_old" : "verb_new") + std::to_string(number);
+      cluster().sql("postgres", "CREATE DATABASE " + *name);
+    }
+  }
+  void both(const std::string& sql) const {
+    cluster().sql(old_, sql);
+    cluster().sql(new_, sql);
+  }
+  const std::string& source() const { return old_; }
+  const std::string& target() const { return new_; }
+  static harness::ToolResult run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "sequences");
+    return harness::Tool::run(arguments, Deadline::in(milliseconds(60'000)));
+  }
+  harness::ToolResult tool(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.end(), {"--source", cluster().conninfo(old_), "--target",
+                                       cluster().conninfo(new_), "--interval", "200ms"});
+    return run(arguments);
+  }
+
+ private:
+  std::string old_, new_;
+};
+
+std::string value(const std::string& database, const std::string& sql) {
+  return cluster().value(database, sql).value_or("NULL");
+}
+
+// Two apps wrote: the old one after the snapshot, the new one on the restored copy. Then the gap is filled.
+void backfill(const Pair& pair) {
+  auto from = cluster().connect(pair.source());
+  const auto rows = from.exec("SELECT id, name FROM profile_0 WHERE id > 3 ORDER BY id");
+  REQUIRE(rows.rows() == 3);
+  for (int row = 0; row < rows.rows(); ++row) {
+    cluster().sql(pair.target(),
+                  "INSERT INTO profile_0 VALUES (" + rows.text(row, 0) + ", '" + rows.text(row, 1) + "')");
+  }
+}
+
+TEST_CASE("the story this was made for: without the bump the backfill collides, with it all rows arrive") {
+  const Pair pair;
+  pair.both(
+      "CREATE TABLE profile_0 (id serial PRIMARY KEY, name text); INSERT INTO profile_0 (name) VALUES ('a'), "
+      "('b'), "
+      "('c')");
+  const bool bumped = [&] {
+    bool yes = false;
+    SUBCASE("without the bump") {
+      yes = false;
+    }
+    SUBCASE("with it") {
+      yes = true;
+    }
+    return yes;
+  }();
+  cluster().sql(pair.source(),
+                "INSERT INTO profile_0 (name) VALUES ('d'), ('e'), ('f')");  // after the snapshot
+  if (bumped) {
+    const auto result = pair.tool({"bump", "--yes"});
+    REQUIRE_MESSAGE(result.exit_code == 0, result.errors);
+    CHECK(has(result.errors, "making the schema pgcutover on the source"));
+  }
+  cluster().sql(pair.target(), "INSERT INTO profile_0 (name) VALUES ('new'), ('newer')");
+  if (!bumped) {
+    CHECK_THROWS_WITH_AS(
+        backfill(pair),
+        doctest::Contains("duplicate key value violates unique constraint \"profile_0_pkey\""),
+        replication::base::Error);
+    return;
+  }
+  backfill(pair);
+  CHECK(value(pair.target(), "SELECT count(*) FROM profile_0") == "8");
+  // The way back: what the new side made fits into the old one, which goes on even further ahead.
+  const auto made = value(pair.target(), "SELECT max(id) FROM profile_0");
+  cluster().sql(pair.source(), "INSERT INTO profile_0 (name) VALUES ('after')");
+  CHECK(std::stol(value(pair.source(), "SELECT max(id) FROM profile_0")) > std::stol(made));
+}
+
+TEST_CASE("bumping twice is bumping once, and list, plan and watch change nothing") {
+  const Pair pair;
+  pair.both(
+      "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY, small smallserial); CREATE SEQUENCE idle");
+  cluster().sql(pair.source(), "INSERT INTO t DEFAULT VALUES");
+  const std::string state =
+      "SELECT (SELECT last_value FROM t_id_seq) || ' ' || (SELECT last_value FROM t_small_seq) || ' ' || "
+      "(SELECT "
+      "last_value FROM idle) || ' ' || (SELECT count(*) FROM pg_namespace WHERE nspname = 'pgcutover')";
+  const auto before = value(pair.source(), state) + value(pair.target(), state);
+  for (const char* action : {"list", "plan"}) {
+    const auto result = pair.tool({action, "--json"});
+    CHECK_MESSAGE(result.exit_code == 0, result.errors);
+    CHECK(has(result.output, "public.t_id_seq"));
+  }
+  CHECK(pair.tool({"bump"}).exit_code == 2);
+  CHECK(value(pair.source(), state) + value(pair.target(), state) == before);
+  const auto first = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(first.exit_code == 0, first.errors);
+  CHECK(has(first.output, "public.idle: from 1"));
+  const auto after = value(pair.source(), state) + value(pair.target(), state);
+  CHECK(after != before);
+  const auto second = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(second.exit_code == 0, second.errors);
+  CHECK(has(second.output, "nothing to set"));
+  CHECK(value(pair.source(), state) + value(pair.target(), state) == after);
+  // Each server has the whole ledger.
+  for (const auto& database : {pair.source(), pair.target()}) {
+    CHECK(value(database,
+                "SELECT count(DISTINCT server) || ' ' || count(*) FROM pgcutover.sequence_ledger") == "2 6");
+  }
+}
+
+TEST_CASE("one server is enough, and watch shows ranges and an alarm until it is interrupted") {
+  const Pair pair;
+  cluster().sql(pair.source(), "CREATE SEQUENCE s; SELECT nextval('s')");
+  const auto bump = Pair::run({"bump", "--yes", "--source", cluster().conninfo(pair.source()), "--interval",
+                               "100ms", "--sequence-headroom", "1000"});
+  CHECK_MESSAGE(bump.exit_code == 0, bump.errors);
+  CHECK(has(bump.output, "public.s: from 1, source behind 2001"));
+  CHECK(value(pair.source(), "SELECT last_value FROM s") == "2002");  // one was taken for the proof
+  harness::Tool watch(
+      {"sequences", "watch", "--source", cluster().conninfo(pair.source()), "--interval", "100ms"});
+  const auto deadline = Deadline::in(milliseconds(30'000));
+  watch.wait_output("behind 2001 to 3001", deadline);
+  cluster().sql(pair.source(), "SELECT setval('s', 2600)");
+  watch.wait_output("half-used", deadline);
+  cluster().sql(pair.source(), "SELECT setval('s', 5)");
+  watch.wait_output("OUTSIDE OF ITS RANGE", deadline);
+  watch.terminate();
+  CHECK(watch.wait(deadline) == 0);
+}
+
+TEST_CASE("list shows what a text names, the furthest id present and keys that need no sequence") {
+  const Pair pair;
+  cluster().sql(pair.source(), R"(
+    CREATE SEQUENCE by_text; CREATE SEQUENCE "Odd Name"; CREATE SEQUENCE forgotten;
+    CREATE TABLE a (id bigint DEFAULT nextval('by_text'::text), key uuid PRIMARY KEY, mail text UNIQUE);
+    CREATE FUNCTION next_odd() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('"Odd Name"'::text) $$;
+    CREATE TABLE b (id serial PRIMARY KEY); INSERT INTO b VALUES (900);)");
+  const auto result = Pair::run({"list", "--source", cluster().conninfo(pair.source())});
+  CHECK_MESSAGE(result.exit_code == 0, result.errors);
+  CHECK(has(result.output, "named in default of public.a.id"));
+  CHECK(has(result.output, "named in function public.next_odd"));
+  CHECK(has(result.output,
+            "public.forgotten not used, starts at 1, limit 9223372036854775807; used by nothing"));
+  CHECK(has(result.output, "furthest id present 900"));
+  CHECK(has(result.output, "sequence-behind-data"));
+  CHECK(has(result.output, "public.a.key (uuid) has no sequence: uuid"));
+  CHECK(has(result.output, "public.a.mail (text) has no sequence: made by the application"));
+}
+
+TEST_CASE("what can't get ranges is refused with its numbers before anything is changed") {
+  const Pair pair;
+  pair.both("CREATE SEQUENCE ok");
+  SUBCASE("CYCLE") {
+    pair.both("CREATE SEQUENCE ring MAXVALUE 9 CYCLE");
+    const auto result = pair.tool({"bump", "--yes"});
+    CHECK(result.exit_code == 3);
+    CHECK(has(result.output, "sequence-cycles"));
+  }
+  SUBCASE("MAXVALUE nearly reached") {
+    pair.both("CREATE TABLE t (id smallserial); SELECT setval('t_id_seq', 32766)");
+    const auto result = pair.tool({"bump", "--yes"});
+    CHECK(result.exit_code == 3);
+    CHECK(has(result.output, "has 1 values left before its limit 32767, which feeds public.t.id"));
+  }
+  SUBCASE("many sessions with a large cache in a smallint") {
+    pair.both("CREATE TABLE t (id smallserial); ALTER SEQUENCE t_id_seq CACHE 1000");
+    std::vector<replication::postgres::Connection> sessions;
+    for (int i = 0; i < 12; ++i) {
+      sessions.push_back(cluster().connect(pair.source()));
+      sessions.back().exec("SELECT nextval('t_id_seq')");
+    }
+    const auto result = pair.tool({"bump", "--yes"});
+    CHECK(result.exit_code == 3);
+    CHECK(has(result.output, "sequence-overflow"));
+    CHECK(has(result.output, "cache 1000 x 12 sessions"));
+    const auto accepted = pair.tool({"bump", "--yes", "--accept", "sequence-overflow"});
+    CHECK_MESSAGE(accepted.exit_code == 0, accepted.output << accepted.errors);
+    CHECK(has(accepted.output, "CUT to what is left"));
+    return;
+  }
+  CHECK(value(pair.source(), "SELECT last_value FROM ok") == "1");
+  CHECK(value(pair.source(), "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgcutover'") == "0");
+}
+
+TEST_CASE("eight clients insert on both sides before, during and after the bump: no id twice, none refused") {
+  const Pair pair;
+  pair.both(R"(
+    CREATE SCHEMA "Other Schema"; CREATE SEQUENCE "Other Schema"."shared Seq" CACHE 20;
+    CREATE SEQUENCE down INCREMENT -3;
+    CREATE TABLE a (id bigint DEFAULT nextval('"Other Schema"."shared Seq"') PRIMARY KEY, d bigint DEFAULT nextval('down'));
+    CREATE TABLE b (LIKE a INCLUDING ALL); CREATE TABLE c (LIKE a INCLUDING ALL);)");
+  std::atomic<bool> target_lives{false};
+  std::atomic<bool> done{false};
+  std::atomic<int> on_source{0};
+  std::atomic<int> on_target{0};
+  std::atomic<int> refused{0};
+  {
+    std::vector<std::jthread> clients;
+    for (int i = 0; i < 8; ++i) {
+      clients.emplace_back([&, i] {
+        auto source = cluster().connect(pair.source());
+        auto target = cluster().connect(pair.target());
+        const std::string table(1, static_cast<char>('a' + i % 3));
+        const auto deadline = Deadline::in(milliseconds(60'000));
+        while (!done && !deadline.expired()) {
+          try {
+            const bool there = target_lives && i % 2 == 0;
+            (there ? target : source).exec("INSERT INTO " + table + " DEFAULT VALUES");
+            ++(there ? on_target : on_source);
+          } catch (const replication::base::Error&) {
+            ++refused;
+          }
+        }
+      });
+    }
+    const auto deadline = Deadline::in(milliseconds(40'000));
+    harness::wait_until(deadline, "the source is written", [&] { return on_source > 100; });
+    const auto bump = pair.tool({"bump", "--yes"});
+    CHECK_MESSAGE(bump.exit_code == 0, bump.output << bump.errors);
+    target_lives = true;
+    harness::wait_until(deadline, "both are written", [&] { return on_target > 200 && on_source > 400; });
+    // The bump again, under way with both sides live, and one whose ranges are in force.
+    CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+    done = true;
+  }
+  CHECK(refused == 0);
+  for (const char* column : {"id", "d"}) {
+    std::set<std::string> ids;
+    int rows_seen = 0;
+    for (const auto& database : {pair.source(), pair.target()}) {
+      const auto rows =
+          cluster().sql(database, "SELECT " + std::string(column) + " FROM a UNION ALL SELECT " + column +
+                                      " FROM b UNION ALL SELECT " + column + " FROM c");
+      rows_seen += rows.rows();
+      for (int row = 0; row < rows.rows(); ++row) {
+        ids.insert(rows.text(row, 0));
+      }
+    }
+    CHECK(rows_seen > 600);
+    CHECK(static_cast<int>(ids.size()) == rows_seen);
+  }
+}
+
+TEST_CASE(
+    "a sequence that is renamed or dropped on one side is a finding, and the others keep their ranges") {
+  const Pair pair;
+  pair.both("CREATE SEQUENCE stays; CREATE SEQUENCE renamed; CREATE SEQUENCE dropped");
+  CHECK(pair.tool({"bump", "--yes"}).exit_code == 0);
+  cluster().sql(pair.source(), "ALTER SEQUENCE renamed RENAME TO another; DROP SEQUENCE dropped");
+  const auto result = pair.tool({"bump", "--yes"});
+  CHECK(result.exit_code == 3);
+  CHECK(has(result.output, "sequence public.another is missing on the side that opens"));
+  CHECK(has(result.output, "public.dropped exists only on the side that opens"));
+  CHECK_FALSE(has(result.output, "public.stays"));
+}
+
+}  // namespace
