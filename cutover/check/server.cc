@@ -78,6 +78,8 @@ void check_wal_level(Context& context, Side& side) {
                  restart_setting("wal_level", "'logical'"));
 }
 
+constexpr std::int64_t kSlotsNeeded = 2;  // the stream's, and verify's temporary one
+
 void check_slots_and_walsenders(Context& context, Side& side) {
   if (context.resuming)
     return;  // ours are among those in use
@@ -89,15 +91,17 @@ void check_slots_and_walsenders(Context& context, Side& side) {
   const std::int64_t slots = row.integer(0, 0), slots_used = row.integer(0, 1);
   const std::int64_t senders = row.integer(0, 2), senders_used = row.integer(0, 3);
   const std::string use = side.is_source() ? "the stream" : "the way back";
-  if (slots_used >= slots) {
+  if (slots_used + kSlotsNeeded > slots) {
     context.blocks(side, "no-free-slot", "max_replication_slots",
-                   "all " + std::to_string(slots) + " replication slots are in use, " + use + " needs one",
+                   std::to_string(slots_used) + " of " + std::to_string(slots) +
+                       " replication slots are in use, " + use + " needs one and verify another",
                    "drop an unused slot (SELECT slot_name, active FROM pg_replication_slots), or " +
                        restart_setting("max_replication_slots", std::to_string(slots + 2)));
   }
-  if (senders_used >= senders) {
+  if (senders_used + kSlotsNeeded > senders) {
     context.blocks(side, "no-free-walsender", "max_wal_senders",
-                   "all " + std::to_string(senders) + " walsenders are in use, " + use + " needs one",
+                   std::to_string(senders_used) + " of " + std::to_string(senders) +
+                       " walsenders are in use, " + use + " needs one and verify another",
                    restart_setting("max_wal_senders", std::to_string(senders + 2)));
   }
 }

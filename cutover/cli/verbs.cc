@@ -23,6 +23,7 @@ using base::ExitCode;
 using base::milliseconds;
 
 constexpr milliseconds kPoll{100};
+constexpr milliseconds kComeBack{8'000};
 
 int code(ExitCode value) {
   return static_cast<int>(value);
@@ -139,34 +140,58 @@ int ask_controller(const Invocation& invocation, replication::postgres::Connecti
     std::cout << "asked the controller: command " << id << "\n";
     return code(ExitCode::done);
   }
+  // A command that nobody waits for any more must not be carried out later: it is withdrawn, also after a
+  // signal.
+  const replication::postgres::Connection::Uninterrupted guard(target);
   const auto deadline =
       invocation.timeout.count() > 0 ? base::Deadline::in(invocation.timeout) : base::Deadline::never();
   while (true) {
+    const bool alive = steps::controller_lock_holder(target).has_value();
     if (const auto reply = steps::read_reply(target, id)) {
       return print_reply(*reply, invocation.output);
     }
-    if (!steps::controller_lock_holder(target)) {
-      if (const auto reply = steps::read_reply(target, id)) {
-        return print_reply(*reply, invocation.output);
-      }
+    if (!alive) {
+      steps::withdraw_command(target, id);
       throw base::Error(
-          "the controller ended before it answered " + invocation.verb,
-          "`pgcutover status` says where it stands; `pgcutover run` settles what was under way");
+          "the controller ended before it answered " + invocation.verb + ": its outcome is open",
+          "`pgcutover status` says who takes writes; `pgcutover run` settles what was under way");
     }
-    if (deadline.expired()) {
-      throw base::TimeoutError("no answer from the controller in time",
-                               "`pgcutover status` says what it does");
+    if (stop.requested() || deadline.expired()) {
+      const std::string why = stop.requested() ? "interrupted" : "no answer from the controller in time";
+      const bool withdrawn = steps::withdraw_command(target, id);
+      throw base::Error(why + (withdrawn ? ": the command was withdrawn, nothing was done"
+                                         : ": the controller is at it already and goes on"),
+                        "`pgcutover status` says what it does")
+          .with_exit(stop.requested() ? ExitCode::interrupted : ExitCode::unforeseen);
     }
     stop.wait(base::Deadline::in(kPoll));
-    stop.check();
   }
+}
+
+// One whose session was lost a moment ago (the target restarted) is given the time to come back.
+bool controller_lives(replication::postgres::Connection& target, const base::Stop& stop) {
+  const auto deadline = base::Deadline::in(kComeBack);
+  while (!steps::controller_lock_holder(target)) {
+    if (deadline.expired() || stop.requested() || !steps::status_is_fresh(target)) {
+      return false;
+    }
+    stop.wait(base::Deadline::in(kPoll));
+  }
+  return true;
 }
 
 int command(const Invocation& invocation, const base::Stop& stop) {
   {
     steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
     auto target = servers.open(steps::Side::target, "command");
-    if (steps::read_run(target) && steps::controller_lock_holder(target) && !invocation.takeover) {
+    const auto run = steps::read_run(target);
+    if (run && run->name != invocation.plan.name) {
+      throw base::StateError(
+          "the migration on this target is named " + run->name + ", not " + invocation.plan.name,
+          "give its own plan, or --name " + run->name);
+    }
+    if (run && !invocation.takeover && controller_lives(target, stop)) {
+      steps::require_same_servers(*run, servers);
       return ask_controller(invocation, target, stop);
     }
   }

@@ -1,5 +1,6 @@
 // Ways of a plan in and out: file, text for people, bytes for the guardian. All go over the table in
 // schema.cc.
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -14,7 +15,7 @@ constexpr std::size_t kFileBytesMax = std::size_t{1} << 20;
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) {
+  if (!in || std::filesystem::is_directory(path)) {
     throw base::UsageError("can't read the plan file " + path, "give the path of a readable YAML file");
   }
   std::string text;

@@ -56,7 +56,7 @@ std::string writes_text(const std::string& side) {
   return side == "source" || side == "target" ? "go to the " + side : "unknown";
 }
 
-std::string server_text(const ServerStatus& server) {
+std::string server_text(const ServerStatus& server, bool known) {
   std::string text = server.address;
   if (!server.version.empty()) {
     text += ", PostgreSQL " + server.version;
@@ -64,7 +64,10 @@ std::string server_text(const ServerStatus& server) {
   if (server.database_bytes >= 0) {
     text += ", " + bytes_text(server.database_bytes);
   }
-  return text + (!server.reachable ? ", NOT REACHABLE" : server.takes_writes ? ", takes writes" : ", closed");
+  if (!server.reachable) {
+    return text + ", NOT REACHABLE";
+  }
+  return text + (!known ? "" : server.takes_writes ? ", takes writes" : ", closed");
 }
 
 std::string stream_text(const StreamStatus& stream) {
@@ -274,8 +277,8 @@ std::string render_text(const Status& status) {
                  (status.progress.current.empty() ? "" : ", at " + status.progress.current));
   }
   add_line(out, "writes", writes_text(status.writes_go_to));
-  add_line(out, "source", server_text(status.source));
-  add_line(out, "target", server_text(status.target));
+  add_line(out, "source", server_text(status.source, status.state != "none"));
+  add_line(out, "target", server_text(status.target, status.state != "none"));
   if (status.copy.tables_total > 0) {
     add_line(out, "copy",
              of_text(status.copy.tables_done, status.copy.tables_total, "tables") + ", " +

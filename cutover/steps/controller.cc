@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unistd.h>
 
 #include "cutover/check/check.h"
 #include "cutover/report/report.h"
@@ -25,6 +26,9 @@ constexpr milliseconds kTend{1'000};
 constexpr milliseconds kAdvance{5'000};
 constexpr milliseconds kIdle{200};
 constexpr milliseconds kSeen{3'000};
+constexpr milliseconds kServeBudget{300'000};
+constexpr milliseconds kBackoff{500};
+constexpr milliseconds kIdleSlot{10'000};
 constexpr milliseconds kWayBack{10'000};
 
 Outcome outcome(base::ExitCode code, std::string message, std::string output = {}) {
@@ -34,6 +38,29 @@ Outcome outcome(base::ExitCode code, std::string message, std::string output = {
   result.message = std::move(message);
   result.output = std::move(output);
   return result;
+}
+
+// The gates of whoever asks: a `run` that lives may have been started with others.
+plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::string>& arguments) {
+  plan::Plan changed = plan;
+  const auto span = [&](const char* key, milliseconds& into) {
+    if (const auto found = arguments.find(key); found != arguments.end()) {
+      into = plan::parse_duration(found->second, key);
+    }
+  };
+  span("max-pause", changed.gates.max_pause);
+  span("max-lag", changed.gates.max_lag);
+  span("lock-limit", changed.gates.lock_limit);
+  changed.gates.cancel_blockers = changed.gates.cancel_blockers || arguments.contains("cancel-blockers");
+  if (arguments.contains("verify-gate-none")) {
+    changed.gates.verify = plan::VerifyGate::none;
+  }
+  for (const auto& [key, value] : arguments) {
+    if (key.starts_with("accept.")) {
+      changed.accepted.push_back(value);
+    }
+  }
+  return changed;
 }
 
 }  // namespace
@@ -63,20 +90,11 @@ Controller::Controller(const plan::Plan& plan, const ControllerOptions& options,
 Controller::~Controller() = default;
 
 void Controller::check_identity(const RunRecord& run) {
-  const auto source = catalog::server_facts(servers_.source());
-  const auto target = catalog::server_facts(servers_.target());
-  const auto compare = [](std::string_view what, const std::string& recorded, const std::string& found) {
-    if (recorded != found) {
-      throw base::StateError(
-          "this migration was begun with " + std::string(what) + " " + recorded + ", not " + found,
-          "give the servers it was begun with, or `pgcutover cancel` it with those");
-    }
-  };
-  compare("the name", run.name, plan_.name);
-  compare("the source cluster", run.source_system, source.system_identifier);
-  compare("the target cluster", run.target_system, target.system_identifier);
-  compare("the source database", run.source_database, source.database);
-  compare("the target database", run.target_database, target.database);
+  if (run.name != plan_.name) {
+    throw base::StateError("the migration on this target is named " + run.name + ", not " + plan_.name,
+                           "give its own plan, or --name " + run.name);
+  }
+  require_same_servers(run, servers_);
 }
 
 // Nothing exists yet: check first, so that a refusal has changed nothing.
@@ -87,6 +105,11 @@ void Controller::begin_migration() {
     throw base::Error("not begun:\n" + state::findings_text(findings),
                       "mend what blocks, or accept it by name")
         .with_exit(base::ExitCode::findings);
+  }
+  if (catalog::load(servers_.source(), plan_.tables).tables.empty()) {
+    throw base::UsageError("there is no table to move" +
+                               std::string(plan_.tables.include.empty() ? "" : " that `include` matches"),
+                           "see tables: {include, exclude} in the plan");
   }
   const auto source = catalog::server_facts(servers_.source());
   const auto target = catalog::server_facts(servers_.target());
@@ -125,6 +148,7 @@ bool Controller::attach(bool may_begin) {
     create_schema(target);
     context_.run = *run;
     context_.token = take_over(servers_);
+    refuse_old_commands(target);
     publisher_.set_token(context_.token);
     settle(context_);
   } else {
@@ -133,7 +157,8 @@ bool Controller::attach(bool may_begin) {
   }
   publisher_.update([&](state::Status& status) {
     status.name = plan_.name;
-    status.controller.host = this_process();
+    status.controller.host = host_name();
+    status.controller.pid = getpid();
     status.controller.epoch = context_.token.epoch();
     status.controller.since_us = now_us();
   });
@@ -151,6 +176,7 @@ void Controller::open_link() {
   }
   const auto primary = primary_side(servers_.source(), target);
   const bool prepared = step_done(target, "way-back");
+  switch_by_itself_ = !plan_.gates.manual && read_fence(target).switches == 0;
   if (prepared && primary) {
     link_ = preparation_.start_link(*primary);
     return;
@@ -176,42 +202,98 @@ Outcome Controller::run() {
   }
   const auto primary = link_->from();
   link_->stop();
+  retire();
   return outcome(base::ExitCode::done, std::string(to_string(primary)) +
                                            " takes writes; stopped: call `pgcutover run` again to go on");
 }
 
+// A server that restarts or a network that fails is waited for; a lost controller's place is not fought over.
 void Controller::serve() {
-  listen_for_commands(servers_.target());
-  int session = servers_.target().backend_pid();
-  bool switch_by_itself =
-      !plan_.gates.manual && link_->from() == Side::source && read_fence(servers_.target()).switches == 0;
+  auto budget = base::Deadline::in(kServeBudget);
   while (!ended_ && !stop_.requested()) {
-    link_->check();
-    auto& target = servers_.target();
-    if (target.backend_pid() != session) {
-      // The session with the lock was lost: somebody else may have it now.
-      if (!try_controller_lock(target)) {
-        throw base::StateError("another controller took over while the target could not be reached");
+    try {
+      turn();
+      budget = base::Deadline::in(kServeBudget);
+    } catch (const base::Error& error) {
+      if (!error.retryable() || budget.expired()) {
+        throw;
       }
-      listen_for_commands(target);
-      session = target.backend_pid();
-    }
-    if (auto request = take_command(target, context_.token)) {
-      auto reply = execute(*request);
-      reply.id = request->id;
-      if (!ended_ || !ended_badly_.empty()) {
-        answer_command(servers_.target(), reply);
+      base::log::warn(error.describe() + "; trying again");
+      if (link_ && link_->failure()) {
+        link_.reset();
       }
+      stop_.wait(base::Deadline::in(kBackoff));
     }
-    if (switch_by_itself) {
-      switch_by_itself = false;
-      const auto result = do_hand_over(Side::source);
-      base::log::info(result.message);
+  }
+}
+
+// Our sessions refuse work once a stop was requested; saying goodbye takes one of its own.
+void Controller::retire() {
+  try {
+    Servers servers(plan_, options_.connect_timeout, base::Stop::never(), Who::reader);
+    retire_status(servers.target());
+  } catch (const base::Error& error) {
+    base::log::debug("no goodbye: " + error.message());
+  }
+}
+
+void Controller::turn() {
+  keep_lock();
+  if (!link_) {
+    const auto primary = primary_side(servers_.source(), servers_.target());
+    if (!primary) {
+      throw base::NeedsOperator("neither side is the one that takes writes",
+                                "`pgcutover run` settles a hand-over");
     }
-    if (!ended_) {
-      tend();
-      target.wait_notification(base::Deadline::in(kIdle));
+    link_ = preparation_.start_link(*primary);
+  }
+  link_->check();
+  if (const auto request = take_command(servers_.target(), context_.token)) {
+    obey(*request);
+  }
+  if (switch_by_itself_ && !ended_) {
+    switch_by_itself_ = false;
+    base::log::info(do_hand_over(Side::source, plan_).output);
+  }
+  if (!ended_) {
+    tend();
+    servers_.target().wait_notification(base::Deadline::in(kIdle));
+  }
+}
+
+// The lock is the session's: where that was lost, somebody else may have it now.
+void Controller::keep_lock() {
+  auto& target = servers_.target();
+  if (target.backend_pid() == lock_session_) {
+    return;
+  }
+  if (lock_session_ != 0 && !try_controller_lock(target)) {
+    postgres::Transaction transaction(target);
+    context_.token.assert_current(target);  // throws where another controller took over
+    transaction.rollback();
+    if (const auto holder = controller_lock_holder(target)) {
+      target.exec("SELECT pg_terminate_backend(" + std::to_string(holder->pid) +
+                  ")");  // our own lost session
     }
+    throw base::Error("the controller's lock is still held by our lost session").set_retryable(true);
+  }
+  listen_for_commands(target);
+  lock_session_ = target.backend_pid();
+}
+
+void Controller::obey(const state::CommandRequest& request) {
+  const auto answer = [&](Outcome reply) {
+    reply.id = request.id;
+    answer_command(servers_.target(), reply);
+  };
+  try {
+    auto reply = execute(request);
+    if (!ended_ || !ended_badly_.empty()) {
+      answer(std::move(reply));
+    }
+  } catch (const base::NeedsOperator& error) {
+    answer(outcome(error.exit_code(), error.describe()));
+    throw;
   }
 }
 
@@ -221,16 +303,36 @@ void Controller::tend() {
     return;
   }
   tended_ = now;
+  for (const Side side : {Side::source, Side::target}) {  // whoever took over ends this one, also an idle one
+    auto& connection = servers_.at(side);
+    postgres::Transaction transaction(connection);
+    context_.token.assert_current(connection);
+    transaction.rollback();
+  }
   stream::write_heartbeat(servers_.at(link_->from()));
   sequence_watch_.tend(link_->from());
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   if (now - advanced_ >= kAdvance) {
     advanced_ = now;
-    // The slot of the other direction: only our own apply writes there, so nothing before now will ever be
-    // wanted.
-    auto& idle = servers_.at(other(link_->from()));
-    stream::advance_slot(idle, slot_name(plan_.name, other(link_->from())), catalog::insert_lsn(idle));
+    advance_idle_slot();
   }
+}
+
+// The slot of the other direction: only our own apply writes there, so nothing before now will ever be
+// wanted, and one that was dropped or lost behind our back is simply made again.
+void Controller::advance_idle_slot() {
+  const Side idle = other(link_->from());
+  const auto name = slot_name(plan_.name, idle);
+  auto& connection = servers_.at(idle);
+  const auto slot = stream::slot_state(connection, name);
+  if (slot && !slot->invalidated()) {
+    stream::advance_slot(connection, name, catalog::insert_lsn(connection));
+    return;
+  }
+  base::log::warn("the slot for the way back is " + std::string(slot ? "lost" : "gone") +
+                  ": making it again");
+  stream::drop_slot(connection, name, base::Deadline::in(kIdleSlot));
+  preparation_.make_idle_slot(idle);
 }
 
 void Controller::refresh_status(state::Status& status) {
@@ -286,11 +388,9 @@ Outcome Controller::execute(const state::CommandRequest& request) {
   base::log::info("command " + request.verb + " from " + request.asked_by);
   bool ending = false;
   try {
-    if (request.verb == "switch") {
-      return do_hand_over(Side::source);
-    }
-    if (request.verb == "rollback") {
-      return do_hand_over(Side::target);
+    if (request.verb == "switch" || request.verb == "rollback") {
+      return do_hand_over(request.verb == "switch" ? Side::source : Side::target,
+                          with_gates(plan_, request.arguments));
     }
     if (request.verb == "verify") {
       return do_verify(request.arguments.contains("json"));
@@ -333,8 +433,8 @@ Outcome Controller::execute(const state::CommandRequest& request) {
 }
 
 // The plan's gate: a comparison of both sides that was equal, made since the copy.
-void Controller::require_verified() {
-  if (plan_.gates.verify == plan::VerifyGate::none) {
+void Controller::require_verified(const plan::Plan& plan) {
+  if (plan.gates.verify == plan::VerifyGate::none) {
     return;
   }
   if (read_fact(servers_.target(), "verify.equal") != "yes") {
@@ -343,29 +443,27 @@ void Controller::require_verified() {
   }
 }
 
-Outcome Controller::do_hand_over(Side from) {
-  if (from == Side::source) {
-    require_verified();
-  }
+Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
   if (!link_ || link_->from() != from) {
     throw base::StateError(std::string(to_string(other(from))) + " takes writes already: nothing to do",
                            "`pgcutover status` says where the migration stands");
+  }
+  if (from == Side::source) {
+    require_verified(plan);
   }
   publisher_.update([&](state::Status& status) {
     status.state = from == Side::source ? "switching" : "rolling-back";
     status.writes_go_to = "nobody";
   });
-  const auto result = hand_over(context_, from, *link_);
+  Context context{plan, servers_, context_.token, context_.run};
+  const auto result = hand_over(context, from, *link_);
   if (result.done) {
-    link_->stop();
-    link_.reset();
-    link_ = preparation_.start_link(other(from));
-    changes_seen_ = 0;
-    put_fact(servers_.target(), context_.token, "verify.equal", "not since the last hand-over");
-    prove_way_back();
-    base::fault_point("switch.after-reverse");
+    try {
+      turn_around(from);
+    } catch (const base::Error& error) {  // done is done: the stream back is tried again by serve()
+      base::log::error("the way back is not up yet: " + error.describe());
+    }
   }
-  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   auto reply = outcome(result.exit_code, result.message, "");
   reply.hint = result.hint;
   if (result.done) {
@@ -376,6 +474,17 @@ Outcome Controller::do_hand_over(Side from) {
                    std::to_string(static_cast<std::int64_t>(result.pause_ms)) + " ms\n";
   }
   return reply;
+}
+
+void Controller::turn_around(Side from) {
+  link_->stop();
+  link_.reset();
+  link_ = preparation_.start_link(other(from));
+  changes_seen_ = 0;
+  put_fact(servers_.target(), context_.token, "verify.equal", "not since the last hand-over");
+  prove_way_back();
+  base::fault_point("switch.after-reverse");
+  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
 }
 
 // A marker there and back: the stream that rollback depends on works, and who looks at the status sees it
@@ -394,6 +503,7 @@ Outcome Controller::do_verify(bool as_json) {
   if (!link_) {
     throw base::StateError("there is no stream to verify", "`pgcutover run` first");
   }
+  const auto conflicts_before = std::to_string(last_conflict(servers_.at(other(link_->from()))));
   const auto comparison = compare_live(context_, *link_, [this](std::int64_t done, std::int64_t total) {
     publisher_.update([&](state::Status& status) {
       status.progress = {
@@ -403,6 +513,10 @@ Outcome Controller::do_verify(bool as_json) {
   const bool equal = comparison.equal();
   put_fact(servers_.target(), context_.token, "verify.equal", equal ? "yes" : "no");
   put_fact(servers_.target(), context_.token, "verify.last", comparison_json(comparison));
+  if (equal) {
+    const std::string side(to_string(other(link_->from())));
+    put_fact(servers_.target(), context_.token, "conflicts-settled." + side, conflicts_before);
+  }
   put_event(servers_.target(), context_.token, "verify", equal ? "done" : "failed",
             std::to_string(comparison.tables.size()) + " tables compared");
   return outcome(equal ? base::ExitCode::done : base::ExitCode::data_differs,
@@ -433,7 +547,7 @@ Outcome Controller::once(const state::CommandRequest& request) {
   if (link_) {
     link_->stop();
   }
-  if (needs_stream) {
+  if (needs_stream && reply.hint.empty()) {
     reply.hint = "no `pgcutover run` is alive: start it, so that the two sides stay in sync";
   }
   return reply;

@@ -47,13 +47,19 @@ class Controller {
   void check_identity(const RunRecord& run);
   void open_link();
   void serve();
+  void turn();
+  void retire();
+  void keep_lock();
+  void obey(const state::CommandRequest& request);
   void tend();  // heartbeat, status, the idle slot
+  void advance_idle_slot();
   void refresh_status(state::Status& status);
   Outcome execute(const state::CommandRequest& request);
-  Outcome do_hand_over(Side from);
+  Outcome do_hand_over(Side from, const plan::Plan& plan);
+  void turn_around(Side from);
   Outcome do_verify(bool as_json);
   Outcome do_report(const std::string& format);
-  void require_verified();
+  void require_verified(const plan::Plan& plan);
   void prove_way_back();
 
   const plan::Plan& plan_;
@@ -65,6 +71,8 @@ class Controller {
   Context context_;
   Preparation preparation_;
   std::unique_ptr<Link> link_;
+  int lock_session_ = 0;  // backend that holds the controller's lock
+  bool switch_by_itself_ = false;
   bool ended_ = false;       // finish or cancel was done, or cut off
   std::string ended_badly_;  // why it was cut off
   base::Clock::time_point tended_{}, advanced_{};

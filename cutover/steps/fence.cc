@@ -106,7 +106,9 @@ std::string lock_holders_sql(const std::vector<catalog::Table>& tables) {
   for (const auto& table : tables) {
     oids += (oids.empty() ? "" : ",") + std::to_string(table.oid);
   }
-  return "FROM pg_stat_activity a WHERE a.usename IS DISTINCT FROM current_user AND a.pid IN (SELECT l.pid "
+  return "FROM pg_stat_activity a WHERE NOT (a.usename IS NOT DISTINCT FROM current_user AND "
+         "a.application_name LIKE "
+         "'pgcutover%') AND a.pid IN (SELECT l.pid "
          "FROM pg_locks l WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', "
          "'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', "
          "'AccessExclusiveLock') "
@@ -117,7 +119,9 @@ std::string lock_holders_sql(const std::vector<catalog::Table>& tables) {
 
 std::string describe_lock_holders(postgres::Connection& observer, const std::vector<catalog::Table>& tables) {
   const auto rows = observer.exec(
-      "SELECT a.pid, coalesce(a.usename, ''), a.application_name, coalesce(a.state, ''), "
+      "SELECT a.pid, coalesce(a.usename, 'no role'), coalesce(nullif(a.application_name, ''), "
+      "a.backend_type), "
+      "coalesce(a.state, ''), "
       "coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::int, 0) " +
       lock_holders_sql(tables));
   std::string text;

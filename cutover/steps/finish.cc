@@ -101,6 +101,10 @@ void require_finishable(Context& context) {
   if (!primary_side(context.servers.source(), context.servers.target())) {
     throw base::StateError("a hand-over is not settled yet", "call `pgcutover run` first");
   }
+  if (read_fence(context.servers.source()).switches == 0) {
+    throw base::StateError("nothing was switched yet: there is nothing to finish",
+                           "`pgcutover switch` first, or `pgcutover cancel` to give up");
+  }
 }
 
 void require_cancellable(Context& context) {

@@ -36,12 +36,14 @@ std::string verb_of(Side from) {
 class Handover {
  public:
   Handover(Context& context, Side from, Link& link, catalog::Catalog content)
-      : context_(context),
+      : outside_(context),
+        servers_(context.servers.for_pause(context.plan.gates.max_pause)),
+        context_{context.plan, servers_, context.token, context.run},
         from_(from),
         to_(other(from)),
         link_(link),
         attempt_(random_hex(8)),
-        traffic_(context.plan, traffic_guard(context), context.servers.stop()),
+        traffic_(context.plan, traffic_guard(context_), context.servers.stop()),
         catalog_(std::move(content)),
         deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
 
@@ -58,10 +60,13 @@ class Handover {
   void set_sequences();
   void prove();
   bool pass();
+  void finish();
   void undo(const std::string& why);
   void record(const HandoverResult& result);
 
-  Context& context_;
+  Context& outside_;  // before and after the pause: patient sessions
+  Servers servers_;
+  Context context_;  // inside it: no statement may outlast the budget
   const Side from_, to_;
   Link& link_;
   const std::string attempt_;
@@ -89,6 +94,11 @@ void Handover::lock() {
                                        {{"idle_in_transaction_session_timeout", idle_limit}}));
   if (locks_->server_version() >= 140000) {
     locks_->exec("SET client_connection_check_interval = 1000");
+  }
+  try {
+    locks_->exec("SET deadlock_timeout = 50");  // autovacuum yields to whoever waits longer than this
+  } catch (const base::Error& error) {
+    base::log::debug("without the right to shorten deadlock_timeout: " + error.message());
   }
   LockOptions options;
   options.cancel_blockers = gates.cancel_blockers;
@@ -163,6 +173,8 @@ void Handover::undo(const std::string& why) {
   const auto attempt = [&](const auto& part) {
     try {
       part();
+    } catch (const base::StateError&) {
+      throw;  // another controller took over while this one was frozen: what is held now is its business
     } catch (const std::exception& error) {
       trouble += (trouble.empty() ? "" : "; ") + std::string(error.what());
     }
@@ -200,9 +212,24 @@ void Handover::record(const HandoverResult& result) {
   entry.fence_lsn = result.fence_lsn.to_string();
   entry.message = result.message;
   holder.switches.push_back(entry);
-  auto& target = context_.servers.target();
+  auto& target = outside_.servers.target();
   put_fact(target, context_.token, "handover." + std::to_string(entry.at_us), state::to_json(holder));
   put_event(target, context_.token, entry.direction, entry.outcome, entry.message);
+}
+
+// Behind the point of no return: what fails here is said to be open, never to be undone.
+void Handover::finish() {
+  try {
+    fault_point("switch.after-commit");
+    locks_.reset();
+    finish_handover(outside_, from_, traffic_);
+  } catch (const base::NeedsOperator&) {
+    throw;
+  } catch (const base::Error& error) {
+    throw base::NeedsOperator("authority has passed to the " + std::string(to_string(to_)) +
+                                  ", but the rest is not done: " + error.describe(),
+                              "`pgcutover run` finishes it; `pgcutover status` says who takes writes");
+  }
 }
 
 HandoverResult Handover::run() {
@@ -244,9 +271,7 @@ HandoverResult Handover::run() {
     record(result_);
     return result_;
   }
-  fault_point("switch.after-commit");
-  locks_.reset();
-  finish_handover(context_, from_, traffic_);
+  finish();
   result_.pause_ms = elapsed_ms(held_at_);
   result_.done = true;
   guardian.disarm();
@@ -300,8 +325,8 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
   for (const auto& difference : structure_differences(here, there, to_string(other(from)))) {
     findings.push_back(
         blocking("schema-changed", from, "", difference,
-                 "make both sides alike and `pgcutover verify`; a table that was created meanwhile is not "
-                 "in the stream: drop it, or start over with pgcutover cancel"));
+                 "make both sides alike and `pgcutover verify`; a table that was created meanwhile is "
+                 "not in the stream: drop it, or start over with pgcutover cancel"));
   }
   try {
     replication::stream::ensure_publication(connection, publication_name(context.plan.name, from),
@@ -345,18 +370,24 @@ void opposite_findings(Context& context, Side from, base::Findings& findings) {
 
 }  // namespace
 
+std::int64_t open_conflicts(Context& context, Side side) {
+  const auto settled =
+      read_fact(context.servers.target(), "conflicts-settled." + std::string(to_string(side)));
+  return open_conflicts(context.servers.at(side), settled.value_or("0"));
+}
+
 base::Findings handover_findings(Context& context, Side from, Link& link) {
   base::Findings findings;
   transaction_findings(context, from, findings);
   opposite_findings(context, from, findings);
   schema_findings(context, from, findings);
   sequence_findings(context, from, findings);
-  const auto stats = link.applier().stats();
-  if (stats.conflicts > 0) {
-    findings.push_back(blocking(
-        "conflicts", other(from), "pgcutover.conflict",
-        std::to_string(stats.conflicts) + " change(s) met no row on the other side",
-        "look at pgcutover.conflict, repair, `pgcutover verify`; accept by name: --accept conflicts"));
+  if (const auto open = open_conflicts(context, other(from)); open > 0) {
+    findings.push_back(
+        blocking("conflicts", other(from), "pgcutover.conflict",
+                 std::to_string(open) + " change(s) met no row on the other side",
+                 "look at pgcutover.conflict, repair, then `pgcutover verify`; or accept by name: "
+                 "--accept conflicts"));
   }
   const auto began = base::Clock::now();
   try {

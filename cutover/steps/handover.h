@@ -56,6 +56,10 @@ HandoverResult hand_over(Context& context, Side from, Link& link);
 // guardian.
 void settle(Context& context);
 
+// Conflicts on this side that no comparison has found repaired since; kept in the database, so that a restart
+// of the controller doesn't forget them.
+std::int64_t open_conflicts(Context& context, Side side);
+
 // The side that takes writes, as the fences say; nothing between the two sides of a hand-over.
 std::optional<Side> primary_side(postgres::Connection& source, postgres::Connection& target);
 

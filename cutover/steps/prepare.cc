@@ -241,6 +241,12 @@ void Preparation::restore_rest() {
   fault_point("run.after-foreign-keys");
 }
 
+void Preparation::make_idle_slot(Side idle) {
+  auto session = context_.servers.open(idle, "slot");
+  stream::ensure_slot(session, context_.servers.at(idle), slot_name(context_.plan.name, idle),
+                      base::Deadline::in(kSlotWait), say_waiting);
+}
+
 // Made long before the pause: a slot waits for every open transaction of its cluster.
 void Preparation::make_way_back() {
   const auto tables = catalog::load(target(), context_.plan.tables);
@@ -254,9 +260,7 @@ void Preparation::make_way_back() {
   }
   stream::ensure_publication(target(), publication_name(context_.plan.name, Side::target),
                              tables.published(target().server_major()));
-  auto session = context_.servers.open(Side::target, "slot");
-  stream::ensure_slot(session, target(), slot_name(context_.plan.name, Side::target),
-                      base::Deadline::in(kSlotWait), say_waiting);
+  make_idle_slot(Side::target);
   if (begin("way-back", "catching-up")) {
     done("way-back", slot_name(context_.plan.name, Side::target));
   }

@@ -35,6 +35,8 @@ class Preparation {
   std::unique_ptr<Link> run(const std::string& until);
   // A stream from the side that takes writes, for a migration whose preparation is done.
   std::unique_ptr<Link> start_link(Side from);
+  // The slot of the direction that isn't streamed, on `idle`. Nothing where it is there.
+  void make_idle_slot(Side idle);
 
  private:
   postgres::Connection& source() { return context_.servers.source(); }

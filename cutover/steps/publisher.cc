@@ -26,7 +26,9 @@ void Publisher::update(const std::function<void(state::Status&)>& change, bool n
   const std::lock_guard lock(mutex_);
   change(status_);
   status_.at_us = now_us();
-  terminal_.show(status_.state, state::progress_line(status_));
+  if (!status_.state.empty()) {
+    terminal_.show(status_.state, state::progress_line(status_));
+  }
   const bool has_table = token_.epoch() > 0;  // before the migration is begun there is nowhere to write to
   if (has_table && (now || base::Clock::now() - written_ >= std::chrono::seconds(1))) {
     written_ = base::Clock::now();

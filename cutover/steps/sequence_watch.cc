@@ -66,8 +66,11 @@ state::SequenceRangeStatus range_status(const sequences::Usage& usage) {
 
 void SequenceWatch::tend(Side open) {
   const auto now = base::Clock::now();
-  if (open != open_) {
-    open_ = open;
+  // A switch and a rollback may come between two looks: the side alone wouldn't tell.
+  const int switches =
+      read_fence(context_.servers.source()).switches + read_fence(context_.servers.target()).switches;
+  if (switches != switches_) {
+    switches_ = switches;
     looks_ = 0;
     observer_ = {};
     told_.clear();
@@ -100,7 +103,7 @@ void SequenceWatch::look(Side open) {
   findings_.clear();
   close_look_ = false;
   // Before the first hand-over the closed side is a copy in the making: nothing to set or to watch there.
-  if (read_fence(context_.servers.source()).switches + read_fence(context_.servers.target()).switches > 0) {
+  if (switches_ > 0) {
     look_at_ranges(open, now, rates);
   }
 }

@@ -45,7 +45,7 @@ class SequenceWatch {
 
   Context& context_;
   sequences::RateObserver observer_;
-  Side open_ = Side::source;
+  int switches_ = 0;  // hand-overs when we looked last
   int looks_ = 0;
   bool close_look_ = false;
   base::Clock::time_point looked_{};

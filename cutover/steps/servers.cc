@@ -1,5 +1,6 @@
 #include "cutover/steps/servers.h"
 
+#include <algorithm>
 #include <array>
 #include <sys/random.h>
 #include <unistd.h>
@@ -10,6 +11,13 @@ namespace cutover::steps {
 
 Servers::Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop, Who who)
     : plan_(plan), connect_timeout_(connect_timeout), stop_(stop), who_(who), tag_(random_hex(3)) {}
+
+Servers Servers::for_pause(base::milliseconds statement_timeout) const {
+  Servers servers(plan_, std::min(connect_timeout_, statement_timeout), stop_, who_);
+  servers.tag_ = tag_;
+  servers.statement_timeout_ = statement_timeout;
+  return servers;
+}
 
 postgres::ConnInfo Servers::info(Side side, std::string_view purpose) const {
   const auto& info = side == Side::source ? plan_.source : plan_.target;
@@ -24,6 +32,7 @@ postgres::Connection Servers::open(Side side, std::string_view purpose, postgres
   options.kind = kind;
   options.settings = std::move(settings);
   options.connect_timeout = connect_timeout_;
+  options.statement_timeout = statement_timeout_;
   return postgres::Connection::open(info(side, purpose), options, stop_);
 }
 
@@ -41,10 +50,14 @@ void Servers::close() {
   target_.reset();
 }
 
-std::string this_process() {
+std::string host_name() {
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
-  return std::string(host.data()) + " pid " + std::to_string(getpid());
+  return host.data();
+}
+
+std::string this_process() {
+  return host_name() + " pid " + std::to_string(getpid());
 }
 
 std::string random_hex(std::size_t bytes) {

@@ -25,6 +25,9 @@ class Servers {
   Servers(const plan::Plan& plan, base::milliseconds connect_timeout, const base::Stop& stop,
           Who who = Who::controller);
 
+  // Sessions of the same process for a pause: no statement may take longer than `statement_timeout`.
+  Servers for_pause(base::milliseconds statement_timeout) const;
+
   // The control session; opened again where it was lost.
   postgres::Connection& at(Side side);
   postgres::Connection& source() { return at(Side::source); }
@@ -46,10 +49,12 @@ class Servers {
   const base::milliseconds connect_timeout_;
   const base::Stop& stop_;
   const Who who_;
-  const std::string tag_;
+  base::milliseconds statement_timeout_{60'000};
+  std::string tag_;
   std::optional<postgres::Connection> source_, target_;
 };
 
+std::string host_name();
 // "host pid 4711", for humans who ask who is in control.
 std::string this_process();
 // `bytes` random bytes in hexadecimal, from the kernel.

@@ -92,6 +92,12 @@ void settle(Context& context) {
     finish_handover(context, from, traffic);
     return;
   }
+  if (source.state == FenceState::open && target.state == FenceState::open &&
+      source.switches + target.switches > 0) {
+    throw base::NeedsOperator(
+        "both sides take writes: the source was reopened while the target was",
+        "decide which one is right, keep everybody out of the other one; this migration can't go on");
+  }
   for (const Side side : {Side::source, Side::target}) {
     const auto& fence = side == Side::source ? source : target;
     if (!fence.attempt) {

@@ -3,6 +3,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/store.h"
 #include "cutover/traffic/traffic.h"
+#include "replication/apply/progress.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
@@ -51,6 +52,18 @@ std::string writes_go_to(const std::optional<Fence>& source, const std::optional
   return source_open ? "source" : "nobody";
 }
 
+// A target that answers isn't lost: opening the source beside it would make two primaries.
+void refuse_living_target(Servers& servers) {
+  try {
+    servers.target();
+  } catch (const base::UnreachableError&) {
+    return;
+  }
+  throw base::StateError(
+      "the target answers: it is not lost",
+      "`pgcutover rollback` moves back without loss; where it can't be saved, stop that server first");
+}
+
 }  // namespace
 
 state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
@@ -74,18 +87,25 @@ state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
     status.state = "unknown";
     status.message = "only the source can be asked";
   }
+  if (status.state == "none") {
+    status.message = "there is no migration here, or it is finished: nothing is known about who takes writes";
+  }
   status.name = plan.name;
   status.source = source_status;
   status.target = target_status;
-  status.writes_go_to = status.state == "none" ? "source" : writes_go_to(source, target);
+  status.writes_go_to = status.state == "none" ? "unknown" : writes_go_to(source, target);
   status.primary = status.writes_go_to;
   return status;
 }
 
 std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) {
   auto& source = servers.source();
-  if (!read_run(source)) {
-    throw base::StateError("there is no migration on this source", "nothing to unfence");
+  const auto run = read_run(source);
+  const auto facts = catalog::server_facts(source);
+  if (!run || run->name != plan.name || run->source_system != facts.system_identifier ||
+      run->source_database != facts.database) {
+    throw base::StateError("this server is not the source of a migration named " + plan.name,
+                           "give the source it was begun with, under its name");
   }
   const auto fence = read_fence(source);
   if (fence.state == FenceState::closed && !target_lost) {
@@ -93,6 +113,12 @@ std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) 
         "the source has passed its authority on to the target: opening it would make two primaries",
         "`pgcutover rollback` moves back without loss; if the target is lost for good: "
         "`pgcutover rollback --target-lost`");
+  }
+  if (fence.state == FenceState::open && !fence.attempt) {
+    return "source takes writes: there was nothing to unfence\n";
+  }
+  if (fence.state == FenceState::closed) {
+    refuse_living_target(servers);
   }
   // With the source alone the epoch can only be raised here; it is the server whose state changes.
   postgres::FencingToken token(
@@ -102,6 +128,7 @@ std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) 
   if (fence.state == FenceState::closed) {
     const auto row = source.exec(
         "SELECT applied_lsn::text, updated_at::text FROM pgcutover.progress WHERE direction = 'reverse'");
+    replication::apply::adopt_progress(source, "reverse", token.epoch());  // no stream writes here any more
     open_side(source, token, fence.switches + 1);
     text = "source takes writes again. Lost: everything committed on the target after LSN " +
            (row.rows() > 0 ? row.text(0, 0) + " (" + row.text(0, 1) + ")" : std::string("unknown")) +

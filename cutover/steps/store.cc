@@ -2,6 +2,7 @@
 
 #include "replication/apply/progress.h"
 #include "replication/base/error.h"
+#include "replication/catalog/server.h"
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy.h"
 #include "replication/stream/marker.h"
@@ -96,6 +97,22 @@ std::optional<RunRecord> read_run(postgres::Connection& connection) {
                    rows.text(0, 3), rows.text(0, 4), rows.text(0, 5)};
 }
 
+void require_same_servers(const RunRecord& run, Servers& servers) {
+  const auto source = replication::catalog::server_facts(servers.source());
+  const auto target = replication::catalog::server_facts(servers.target());
+  const auto compare = [](std::string_view what, const std::string& recorded, const std::string& found) {
+    if (recorded != found) {
+      throw base::StateError(
+          "this migration was begun with " + std::string(what) + " " + recorded + ", not " + found,
+          "give the servers it was begun with, or `pgcutover cancel` it with those");
+    }
+  };
+  compare("the source cluster", run.source_system, source.system_identifier);
+  compare("the target cluster", run.target_system, target.system_identifier);
+  compare("the source database", run.source_database, source.database);
+  compare("the target database", run.target_database, target.database);
+}
+
 void write_run(postgres::Connection& connection, const RunRecord& run, const postgres::FencingToken& token) {
   postgres::Transaction transaction(connection);
   connection.exec(
@@ -178,6 +195,22 @@ std::optional<state::CommandReply> read_reply(postgres::Connection& target, std:
   return json ? std::optional(state::command_reply_from_json(*json)) : std::nullopt;
 }
 
+bool withdraw_command(postgres::Connection& target, std::int64_t id) {
+  return target
+             .exec("DELETE FROM pgcutover.command WHERE id = $1 AND taken_epoch IS NULL",
+                   postgres::Params().integer(id))
+             .affected_rows() == 1;
+}
+
+void refuse_old_commands(postgres::Connection& target) {
+  state::CommandReply reply;
+  reply.finished = true;
+  reply.exit_code = static_cast<int>(base::ExitCode::wrong_state);
+  reply.message = "the controller that was asked is gone; nothing was done for this command by its successor";
+  reply.hint = "`pgcutover status`, then ask again";
+  target.exec("UPDATE pgcutover.command SET reply = $1 WHERE reply IS NULL", {state::to_json(reply)});
+}
+
 void listen_for_commands(postgres::Connection& target) {
   target.exec("LISTEN pgcutover_command");
 }
@@ -211,12 +244,31 @@ void wait_until_seen(postgres::Connection& target, std::int64_t id, base::Deadli
   }
 }
 
+std::int64_t open_conflicts(postgres::Connection& connection, std::string_view settled_up_to) {
+  return connection.one_row("SELECT count(*) FROM pgcutover.conflict WHERE id > $1::bigint", {settled_up_to})
+      .integer(0, 0);
+}
+
+std::int64_t last_conflict(postgres::Connection& connection) {
+  return connection.one_row("SELECT coalesce(max(id), 0) FROM pgcutover.conflict").integer(0, 0);
+}
+
 void put_status(postgres::Connection& target, const postgres::FencingToken& token, const std::string& json) {
   const auto result = target.exec(
       "INSERT INTO pgcutover.status (id, at, json) SELECT 1, clock_timestamp(), $1 WHERE " +
           token.sql_condition() + " ON CONFLICT (id) DO UPDATE SET at = excluded.at, json = excluded.json",
       {json});
   expect_written(result, target, token);
+}
+
+bool status_is_fresh(postgres::Connection& target) {
+  return target
+      .maybe_value("SELECT 1 FROM pgcutover.status WHERE at > clock_timestamp() - interval '10 seconds'")
+      .has_value();
+}
+
+void retire_status(postgres::Connection& target) {
+  target.exec("UPDATE pgcutover.status SET at = '-infinity'");
 }
 
 std::optional<std::string> read_status(postgres::Connection& target) {

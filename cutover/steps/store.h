@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "cutover/state/records.h"
+#include "cutover/steps/servers.h"
 #include "cutover/steps/side.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/fencing_token.h"
@@ -35,6 +36,8 @@ struct RunRecord {
   std::string source_database, target_database;
 };
 std::optional<RunRecord> read_run(postgres::Connection& connection);
+// Throws StateError where these aren't the servers and databases that the migration was begun with.
+void require_same_servers(const RunRecord& run, Servers& servers);
 void write_run(postgres::Connection& connection, const RunRecord& run, const postgres::FencingToken& token);
 
 void put_event(postgres::Connection& connection, const postgres::FencingToken& token, std::string_view step,
@@ -53,6 +56,10 @@ std::map<std::string, std::string> read_facts(postgres::Connection& connection, 
 std::int64_t send_command(postgres::Connection& target, const state::CommandRequest& request);
 std::optional<state::CommandReply> read_reply(postgres::Connection& target,
                                               std::int64_t id);  // marks it as seen
+// Takes back a command that no controller has begun. False where one has.
+bool withdraw_command(postgres::Connection& target, std::int64_t id);
+// Answers what was asked of a controller that is gone: an order is for now, not for whoever comes later.
+void refuse_old_commands(postgres::Connection& target);
 // The controller's side. Taking a command marks it as begun, so that it is never executed twice.
 void listen_for_commands(postgres::Connection& target);
 std::optional<state::CommandRequest> take_command(postgres::Connection& target,
@@ -61,7 +68,16 @@ void answer_command(postgres::Connection& target, const state::CommandReply& rep
 // Until whoever asked has read the answer, or the deadline.
 void wait_until_seen(postgres::Connection& target, std::int64_t id, base::Deadline deadline);
 
+// Recorded conflicts with an id beyond `settled_up_to`: the last one before a comparison that was equal.
+std::int64_t open_conflicts(postgres::Connection& connection, std::string_view settled_up_to);
+std::int64_t last_conflict(postgres::Connection& connection);
+
 void put_status(postgres::Connection& target, const postgres::FencingToken& token, const std::string& json);
+// Whether a controller was at work within the last seconds: one that lost its session to a restart of the
+// target comes back, and a verb must not take its place meanwhile. A controller that ends politely says so by
+// retire_status.
+bool status_is_fresh(postgres::Connection& target);
+void retire_status(postgres::Connection& target);
 std::optional<std::string> read_status(postgres::Connection& target);
 
 // The one controller: a session lock on the target. False where somebody else holds it.

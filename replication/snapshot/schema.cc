@@ -144,6 +144,10 @@ SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo&
   }
   auto env = source.environment();
   env["PGAPPNAME"] = "pgcutover pg_dump";
+  // The dump is written in the settings it will be read in, whatever the database or role say.
+  env["PGOPTIONS"] = source.get("options") +
+                     " -c standard_conforming_strings=on -c statement_timeout=0 -c lock_timeout=0"
+                     " -c client_min_messages=warning -c default_transaction_read_only=off";
   try {
     run(std::move(argv), std::move(env), stop);
   } catch (Error& error) {

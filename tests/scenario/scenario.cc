@@ -81,7 +81,7 @@ void Scenario::wait_state(harness::Tool& run, const std::string& state) {
       }
       const auto status = target_.value(kDatabase,
                                         "SELECT json::jsonb ->> 'state' FROM pgcutover.status WHERE "
-                                        "json::jsonb -> 'controller' ->> 'host' LIKE '% pid " +
+                                        "json::jsonb -> 'controller' ->> 'pid' = '" +
                                             std::to_string(run.pid()) + "'");
       return status == state;
     } catch (const replication::base::Error&) {

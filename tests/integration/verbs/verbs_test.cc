@@ -2,6 +2,7 @@
 // called twice or at the wrong moment.
 #include <doctest/doctest.h>
 
+#include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
 
 using replication::base::Deadline;
@@ -160,12 +161,90 @@ TEST_CASE("a table that was created on the source meanwhile is never left behind
   scenario.stop_run(*run);
 }
 
+TEST_CASE(
+    "a change that met no row keeps the switch shut, also after a restart, until both sides were found "
+    "equal") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  const auto id = scenario.target().value(kDatabase, "SELECT min(id) FROM shop.bank_transfer").value();
+  scenario.target().sql(kDatabase, "DELETE FROM shop.bank_transfer WHERE id = " + id);
+  scenario.source().sql(kDatabase, "UPDATE shop.bank_transfer SET amount = amount WHERE id = " + id);
+  harness::wait_until(Deadline::in(milliseconds(20'000)), "the conflict is recorded", [&] {
+    return scenario.target().value(kDatabase, "SELECT count(*) FROM pgcutover.conflict") == "1";
+  });
+  run->kill9();
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  const auto refused = scenario.tool({"switch"});
+  CHECK(refused.exit_code == 3);
+  CHECK(has(refused.errors, "met no row"));
+  CHECK(scenario.tool({"verify"}).exit_code == 7);
+
+  const auto row =
+      scenario.source().value(kDatabase, "SELECT row(t.*)::text FROM shop.bank_transfer t WHERE id = " + id);
+  auto session = scenario.target().connect(kDatabase);
+  session.exec("SET session_replication_role = replica");
+  session.exec(
+      "INSERT INTO shop.bank_transfer OVERRIDING SYSTEM VALUE SELECT ($1::text::shop.bank_transfer).*",
+      {*row});
+  const auto equal = scenario.tool({"verify"});
+  CHECK_MESSAGE(equal.exit_code == 0, equal.output);
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  scenario.stop_run(*again);
+}
+
+TEST_CASE("a command that nobody waits for any more is not carried out later") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  run->freeze();
+  const auto given_up = scenario.tool({"switch", "--timeout", "1s"});
+  CHECK(given_up.exit_code == 1);
+  CHECK(has(given_up.errors, "withdrawn"));
+  const auto sent = scenario.tool({"switch", "--no-wait"});
+  CHECK(sent.exit_code == 0);
+  run->kill9();
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  CHECK(scenario.tool({"verify"}).exit_code == 0);  // a turn of the loop later nothing has moved
+  CHECK((scenario.expect_sound("an order to a controller that is gone") == Side::source));
+  scenario.stop_run(*again);
+}
+
+TEST_CASE("a run survives the restart of either server") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  // A comparison that the restart cuts off says so; the next one must work, with the same run.
+  const auto equal_again = [&](const std::string& after) {
+    harness::wait_until(Deadline::in(milliseconds(60'000)), "both sides are compared after " + after,
+                        [&] { return scenario.tool({"verify"}).exit_code == 0; });
+    CHECK_MESSAGE(run->running(), run->errors());
+  };
+  scenario.target().restart(harness::Cluster::Stop::immediate);
+  equal_again("a crash of the target");
+  scenario.target().restart();
+  equal_again("a restart of the target");
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  scenario.source().restart(harness::Cluster::Stop::immediate);
+  equal_again("a crash of the source");
+  CHECK((scenario.expect_sound("the restarts") == Side::target));
+  scenario.stop_run(*run);
+}
+
 TEST_CASE("the target is lost after the switch: the source is reopened, and told what that means") {
   Scenario scenario;
   auto run = scenario.start_run();
   scenario.wait_state(*run, "ready");
   CHECK(scenario.tool({"switch"}).exit_code == 0);
   run->kill9();
+  const auto living = scenario.tool({"rollback", "--target-lost", "--yes"});
+  CHECK(living.exit_code == 5);
+  CHECK(has(living.errors, "the target answers"));
+  CHECK(scenario.fence_state(Side::source) == "closed");
   scenario.target().stop(harness::Cluster::Stop::immediate);
   const auto refused = scenario.tool({"unfence", "--yes"});
   CHECK(refused.exit_code == 5);
