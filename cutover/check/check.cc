@@ -56,6 +56,7 @@ void check_privileges(Context& context) {
 
 void check_tables(Context& context) {
   check_keys(context);
+  check_enum_hash_partitions(context);
   check_unlogged(context);
   check_row_security(context);
   check_triggers(context);
@@ -128,6 +129,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"keyless-table", "a table without a replica identity"},
       {"identity-nothing", "a table with REPLICA IDENTITY NOTHING"},
       {"generated-key", "a generated column in a key"},
+      {"enum-hash-partition", "a table partitioned by the hash of an enum"},
       {"unlogged-tables", "an unlogged table, which no stream carries"},
       {"row-security", "row security hides rows from our role"},
       {"trigger-fires-always", "a trigger that fires for applied changes too"},

@@ -55,6 +55,7 @@ void check_schema_usage(Context& context);
 void check_sequence_privileges(Context& context);
 // tables.cc
 void check_keys(Context& context);
+void check_enum_hash_partitions(Context& context);
 void check_unlogged(Context& context);
 void check_row_security(Context& context);
 void check_triggers(Context& context);

@@ -65,6 +65,26 @@ void check_keys(Context& context) {
   }
 }
 
+// An enum's hash is that of its OID, which is another one on every server: rows would belong to other
+// partitions.
+void check_enum_hash_partitions(Context& context) {
+  const auto rows = context.source.connection.exec(R"(
+    SELECT p.partrelid::pg_catalog.oid, a.attname
+    FROM pg_catalog.pg_partitioned_table p
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE p.partstrat = 'h' AND t.typtype = 'e')");
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (const auto* table = context.catalog.find(rows.oid(row, 0))) {
+      context.blocks(
+          context.source, "enum-hash-partition", table->display(),
+          "is partitioned by the hash of the enum " + rows.text(row, 1) +
+              ": an enum's hash differs from server to server, its rows would not fit their partitions",
+          "--exclude it and its partitions, or partition it by another column first");
+    }
+  }
+}
+
 void check_unlogged(Context& context) {
   for (const catalog::Table& table : context.catalog.tables) {
     if (!table.unlogged || !table.stores_rows())

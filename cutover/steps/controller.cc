@@ -119,6 +119,7 @@ void Controller::begin_migration() {
   context_.run = {random_hex(8),   plan_.name,     source.system_identifier, target.system_identifier,
                   source.database, target.database};
   // The target's record is the one that makes a migration begun: it is written last.
+  put_fact(servers_.target(), context_.token, "extensions.before", extension_names(servers_.target()));
   write_run(servers_.source(), context_.run, context_.token);
   write_run(servers_.target(), context_.run, context_.token);
 }

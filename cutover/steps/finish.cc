@@ -51,9 +51,18 @@ std::string reopen_text(postgres::Connection& closed) {
   return text;
 }
 
+// Drops what the query names, "TYPE name" a row.
+void drop_each(postgres::Connection& connection, const std::string& query,
+               const postgres::Params& params = {}) {
+  const auto rows = connection.exec(query, params);
+  for (int row = 0; row < rows.rows(); ++row) {
+    connection.exec("DROP " + rows.text(row, 0) + " CASCADE");
+  }
+}
+
 // Everything in the database that isn't the system's, an extension's or ours, by asking what depends on each
 // schema. The target was found empty when the migration began, so all of it was put there by us.
-void empty_database(postgres::Connection& connection) {
+void empty_database(postgres::Connection& connection, const postgres::Params& extensions_before) {
   constexpr std::string_view kObjects =
       "SELECT o.type, o.identity FROM pg_namespace n "
       "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = "
@@ -79,6 +88,23 @@ void empty_database(postgres::Connection& connection) {
   for (int row = 0; row < schemas.rows(); ++row) {
     connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
   }
+  drop_each(connection,
+            "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
+            extensions_before);
+  // What belongs to no schema.
+  constexpr std::string_view kOurs =
+      " AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.objid = x.oid AND e.deptype = 'e')";
+  drop_each(connection, "SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger x WHERE true" +
+                            std::string(kOurs));
+  drop_each(
+      connection,
+      "SELECT 'FOREIGN DATA WRAPPER ' || quote_ident(fdwname) FROM pg_foreign_data_wrapper x WHERE true" +
+          std::string(kOurs));
+  drop_each(
+      connection,
+      "SELECT 'CAST (' || format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL) || ')' "
+      "FROM pg_cast x WHERE oid >= 16384" +
+          std::string(kOurs));
   connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
 }
 
@@ -96,6 +122,10 @@ std::vector<report::ConflictRecord> read_conflicts(postgres::Connection& connect
 }
 
 }  // namespace
+
+std::string extension_names(postgres::Connection& connection) {
+  return connection.one_value("SELECT coalesce(array_agg(extname), '{}')::text FROM pg_extension");
+}
 
 void require_finishable(Context& context) {
   if (!primary_side(context.servers.source(), context.servers.target())) {
@@ -141,7 +171,7 @@ void cancel(Context& context, const Tell& tell) {
   restore_identities(context, Side::source);
   auto& connection = context.servers.target();
   if (step_done(connection, "close-target")) {
-    empty_database(connection);
+    empty_database(connection, {read_fact(connection, "extensions.before").value_or("{plpgsql}")});
   }
   if (read_fence(connection).state == FenceState::closed) {
     open_side(connection, context.token, 0);

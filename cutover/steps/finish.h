@@ -21,6 +21,9 @@ void finish(Context& context, const Tell& tell);
 // CONNECT back. Throws StateError once authority has moved.
 void cancel(Context& context, const Tell& tell);
 
+// The database's extensions as a text[] value: `cancel` drops those that came with the migration.
+std::string extension_names(postgres::Connection& connection);
+
 // Throw StateError where finish or cancel can't be done now: asked before anything is stopped for them.
 void require_finishable(Context& context);
 void require_cancellable(Context& context);

@@ -56,6 +56,10 @@ const std::vector<Scenario>& scenarios() {
        "CREATE TABLE g(a int, b int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY); ALTER TABLE g OWNER TO "
        "mover",
        "", "column b"},
+      {"enum-hash-partition", "source", "public.by_mood", kBlocks,
+       "CREATE TYPE public.mood AS ENUM ('good', 'bad'); CREATE TABLE public.by_mood (m public.mood NOT "
+       "NULL, n int, "
+       "PRIMARY KEY (m, n)) PARTITION BY HASH (m)"},
       {"unlogged-tables", "source", "public.scratch", kBlocks,
        "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover"},
       {"unlogged-tables", "source", "public.scratch", kWarns,

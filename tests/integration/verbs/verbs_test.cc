@@ -195,6 +195,32 @@ TEST_CASE(
   scenario.stop_run(*again);
 }
 
+TEST_CASE(
+    "cancel empties the target of what belongs to no schema as well: the next run begins from nothing") {
+  Scenario scenario;
+  scenario.target().sql(kDatabase, "CREATE EXTENSION hstore");  // was there before: it stays
+  scenario.source().sql(kDatabase,
+                        "CREATE EXTENSION citext; CREATE EXTENSION postgres_fdw; CREATE SERVER far "
+                        "FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN DATA WRAPPER own; "
+                        "CREATE CAST (integer AS bytea) WITH INOUT");
+  for (int round = 1; round <= 2; ++round) {
+    INFO("round " << round);
+    auto run = scenario.start_run();
+    scenario.wait_state(*run, "ready");
+    const auto cancelled = scenario.tool({"cancel", "--yes"});
+    CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+    CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+    CHECK(scenario.target().value(kDatabase,
+                                  "SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension") ==
+          "hstore,plpgsql");
+    CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM pg_foreign_data_wrapper") == "0");
+    CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM pg_cast WHERE oid >= 16384") ==
+          scenario.target().value(kDatabase,
+                                  "SELECT count(*) FROM pg_cast c JOIN pg_depend d ON d.objid = c.oid AND "
+                                  "d.deptype = 'e' WHERE c.oid >= 16384"));
+  }
+}
+
 TEST_CASE("a command that nobody waits for any more is not carried out later") {
   Scenario scenario;
   auto run = scenario.start_run();
