@@ -112,7 +112,8 @@ TEST_CASE("keys of later versions are refused by name and never ignored") {
        {"writes_to: [a]", "reads: [a]", "deploy: {}", "health: []", "traffic: {atomic: false}"}) {
     CHECK(contains(refusal(kSides + "apps: [{name: a, " + key + "}]\n"), "is not in this version"));
   }
-  CHECK(parse_plan(kSides + "sequences: {window: 4h}\n", "plan.yaml").sequence_window == std::chrono::hours(4));
+  CHECK(parse_plan(kSides + "sequences: {window: 4h}\n", "plan.yaml").sequence_window ==
+        std::chrono::hours(4));
   for (const std::string strategy : {"offline", "backfill", "dual-write", "rolling"}) {
     CHECK(contains(refusal(kSides + "strategy: " + strategy + "\n"),
                    "'" + strategy + "' is not in this version"));
