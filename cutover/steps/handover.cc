@@ -212,9 +212,16 @@ void Handover::record(const HandoverResult& result) {
   entry.fence_lsn = result.fence_lsn.to_string();
   entry.message = result.message;
   holder.switches.push_back(entry);
-  auto& target = outside_.servers.target();
-  put_fact(target, context_.token, "handover." + std::to_string(entry.at_us), state::to_json(holder));
-  put_event(target, context_.token, entry.direction, entry.outcome, entry.message);
+  try {
+    // Also after a stop request; and a line that can't be written must not make of a done switch a failed
+    // one.
+    Servers servers(context_.plan, milliseconds(5'000), base::Stop::never());
+    auto& target = servers.target();
+    put_fact(target, context_.token, "handover." + std::to_string(entry.at_us), state::to_json(holder));
+    put_event(target, context_.token, entry.direction, entry.outcome, entry.message);
+  } catch (const base::Error& error) {
+    base::log::error("the hand-over could not be recorded: " + error.describe());
+  }
 }
 
 // Behind the point of no return: what fails here is said to be open, never to be undone.
@@ -233,6 +240,7 @@ void Handover::finish() {
 }
 
 HandoverResult Handover::run() {
+  held_at_ = base::Clock::now();
   from();
   to();  // both control sessions stand before anything is held
   Guardian guardian(context_, from_);
