@@ -44,7 +44,7 @@ struct ApplierOptions {
   std::string direction = "forward";  // row of pgcutover.progress
   postgres::FencingToken token;
   std::vector<SnapshotFilter> filters;
-  std::size_t batch_changes_max = 50'000;
+  std::size_t batch_changes_max = 100'000;
   std::size_t batch_bytes_max = std::size_t{32} << 20;
   base::milliseconds retry_budget{300'000};
   // Called (apply's thread) whenever more became durable on the target: feeds Receiver::set_durable_lsn.

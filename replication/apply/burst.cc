@@ -8,6 +8,9 @@
 namespace replication::apply {
 namespace {
 
+const std::size_t kSetBytes =
+    std::getenv("SETB") ? std::stoul(std::getenv("SETB")) : (std::size_t{256} << 10);
+
 std::string sql_of(const TargetTable& table, Operation operation, const Mask& unchanged) {
   switch (operation) {
     case Operation::insert:
@@ -95,6 +98,15 @@ void Burst::rows(const TargetTable& table, Operation operation, const Mask& unch
   }
   add_rows(params, table, rows);
   execute(table, operation, unchanged, params, expected, tag);
+}
+
+void Burst::set(const TargetTable& table, Operation operation, const Mask& unchanged,
+                std::span<const Row> rows_left, RowPart part) {
+  while (!rows_left.empty()) {
+    const auto encoded = encode_rows(table, rows_left, part, kSetBytes);
+    rows(table, operation, unchanged, encoded, encoded.rows, 0);
+    rows_left = rows_left.subspan(encoded.rows);
+  }
 }
 
 void Burst::conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -59,6 +60,10 @@ class Burst {
   // A set or single row statement; `old_rows` is $1 where there are two parameters.
   void rows(const TargetTable& table, Operation operation, const Mask& unchanged, const EncodedRows& rows,
             std::size_t expected, std::size_t tag, const EncodedRows* old_rows = nullptr);
+  // A set of rows of any size, as statements of a size that both sides can keep in their caches: the server
+  // works on one while the next is encoded, and neither needs memory for all of them at once.
+  void set(const TargetTable& table, Operation operation, const Mask& unchanged, std::span<const Row> rows,
+           RowPart part = RowPart::all);
   void conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,
                 const std::vector<std::string>& texts);
   void query(const std::string& sql);  // its result is Report::last

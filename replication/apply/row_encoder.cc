@@ -1,6 +1,7 @@
 #include "replication/apply/row_encoder.h"
 
-#include <optional>
+#include <algorithm>
+#include <cstring>
 
 #include "replication/base/error.h"
 
@@ -10,21 +11,18 @@ namespace {
 using pgoutput::ColumnKind;
 using pgoutput::ColumnValue;
 
-void append_int32(std::string& out, std::uint32_t value) {
+void put_int32(char*& at, std::uint32_t value) {
   const char bytes[4] = {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
                          static_cast<char>(value >> 8), static_cast<char>(value)};
-  out.append(bytes, sizeof bytes);
+  std::memcpy(at, bytes, sizeof bytes);
+  at += sizeof bytes;
 }
 
-void overwrite_int32(std::string& out, std::size_t at, std::uint32_t value) {
-  std::string bytes;
-  append_int32(bytes, value);
-  out.replace(at, bytes.size(), bytes);
-}
+using Columns = std::vector<const TargetColumn*>;
 
 // Which target columns are sent; the others are NULL.
-std::vector<const TargetColumn*> sent_columns(const TargetTable& table, RowPart part) {
-  std::vector<const TargetColumn*> columns;
+Columns sent_columns(const TargetTable& table, RowPart part) {
+  Columns columns;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     const auto& column = table.columns[i];
     const bool sent = column.written() && (part == RowPart::all || table.is_key(i));
@@ -41,49 +39,78 @@ const ColumnValue* value_of(const TargetColumn* column, Row row) {
   return value.kind == ColumnKind::text || value.kind == ColumnKind::binary ? &value : nullptr;
 }
 
-bool decide_binary(const TargetTable& table, const std::vector<const TargetColumn*>& columns,
-                   std::span<const Row> rows) {
-  std::optional<ColumnKind> seen;
+// Every value of a table comes in one format; which one, the first value says.
+class Format {
+ public:
+  explicit Format(const TargetTable& table) : table_(table) {}
+
+  void see(const ColumnValue& value) {
+    if (seen_ != ColumnKind::null && seen_ != value.kind) {
+      throw base::Error("values of " + table_.display + " came partly as text and partly as binary",
+                        "start the stream without binary values");
+    }
+    seen_ = value.kind;
+  }
+
+ private:
+  const TargetTable& table_;
+  ColumnKind seen_ = ColumnKind::null;
+};
+
+bool starts_binary(const Columns& columns, std::span<const Row> rows) {
   for (const Row row : rows) {
     for (const auto* column : columns) {
-      const auto* value = value_of(column, row);
-      if (value == nullptr) {
-        continue;
+      if (const auto* value = value_of(column, row); value != nullptr) {
+        return value->kind == ColumnKind::binary;
       }
-      if (seen && *seen != value->kind) {
-        throw base::Error("values of " + table.display + " came partly as text and partly as binary",
-                          "start the stream without binary values");
-      }
-      seen = value->kind;
     }
   }
-  return !seen || *seen == ColumnKind::binary;
+  return true;
 }
 
-std::string encode_binary(const TargetTable& table, const std::vector<const TargetColumn*>& columns,
-                          std::span<const Row> rows) {
-  std::string out;
-  out.reserve(rows.size() * (columns.size() * 16 + 8) + 20);
-  append_int32(out, 1);  // dimensions
-  append_int32(out, 0);  // no NULL elements
-  append_int32(out, table.row_type);
-  append_int32(out, static_cast<std::uint32_t>(rows.size()));
-  append_int32(out, 1);  // lower bound
+EncodedRows encode_binary(const TargetTable& table, const Columns& columns, std::span<const Row> rows,
+                          std::size_t bytes_max) {
+  constexpr std::size_t kHeaderBytes = 20, kRowHeaderBytes = 8, kFieldHeaderBytes = 8;
+  EncodedRows encoded{std::string(kHeaderBytes, '\0'), true, 0};
+  auto& out = encoded.bytes;
+  Format format(table);
   for (const Row row : rows) {
-    const std::size_t start = out.size();
-    append_int32(out, 0);  // the row's length, once it is known
-    append_int32(out, static_cast<std::uint32_t>(columns.size()));
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      append_int32(out, table.columns[i].type);
-      const auto* value = value_of(columns[i], row);
-      append_int32(out, value == nullptr ? 0xFFFFFFFFU : static_cast<std::uint32_t>(value->bytes.size()));
-      if (value != nullptr) {
-        out += value->bytes;
+    std::size_t size = kRowHeaderBytes + columns.size() * kFieldHeaderBytes;
+    for (const auto* column : columns) {
+      if (const auto* value = value_of(column, row); value != nullptr) {
+        format.see(*value);
+        size += value->bytes.size();
       }
     }
-    overwrite_int32(out, start, static_cast<std::uint32_t>(out.size() - start - 4));
+    const std::size_t start = out.size();
+    if (encoded.rows > 0 && start + size > bytes_max) {
+      break;
+    }
+    if (out.capacity() < start + size) {
+      out.reserve(std::max(2 * out.capacity(), start + size));
+    }
+    out.resize(start + size);
+    char* at = out.data() + start;
+    put_int32(at, static_cast<std::uint32_t>(size - 4));
+    put_int32(at, static_cast<std::uint32_t>(columns.size()));
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      put_int32(at, table.columns[i].type);
+      const auto* value = value_of(columns[i], row);
+      put_int32(at, value == nullptr ? 0xFFFFFFFFU : static_cast<std::uint32_t>(value->bytes.size()));
+      if (value != nullptr && !value->bytes.empty()) {
+        std::memcpy(at, value->bytes.data(), value->bytes.size());
+        at += value->bytes.size();
+      }
+    }
+    ++encoded.rows;
   }
-  return out;
+  char* at = out.data();
+  put_int32(at, 1);  // dimensions
+  put_int32(at, 0);  // no NULL elements
+  put_int32(at, table.row_type);
+  put_int32(at, static_cast<std::uint32_t>(encoded.rows));
+  put_int32(at, 1);  // lower bound
+  return encoded;
 }
 
 // A field within a row within an array: record_out doubles quotes and backslashes, array_out then escapes
@@ -102,30 +129,39 @@ void append_text_field(std::string& out, std::string_view value) {
   out += "\\\"";
 }
 
-std::string encode_text(const std::vector<const TargetColumn*>& columns, std::span<const Row> rows) {
-  std::string out = "{";
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    out += r == 0 ? "\"(" : ",\"(";
+EncodedRows encode_text(const TargetTable& table, const Columns& columns, std::span<const Row> rows,
+                        std::size_t bytes_max) {
+  EncodedRows encoded{"{", false, 0};
+  auto& out = encoded.bytes;
+  Format format(table);
+  for (const Row row : rows) {
+    if (encoded.rows > 0 && out.size() > bytes_max) {
+      break;
+    }
+    out += encoded.rows == 0 ? "\"(" : ",\"(";
     for (std::size_t i = 0; i < columns.size(); ++i) {
       if (i > 0) {
         out.push_back(',');
       }
-      if (const auto* value = value_of(columns[i], rows[r]); value != nullptr) {
+      if (const auto* value = value_of(columns[i], row); value != nullptr) {
+        format.see(*value);
         append_text_field(out, value->bytes);
       }
     }
     out += ")\"";
+    ++encoded.rows;
   }
   out += "}";
-  return out;
+  return encoded;
 }
 
 }  // namespace
 
-EncodedRows encode_rows(const TargetTable& table, std::span<const Row> rows, RowPart part) {
+EncodedRows encode_rows(const TargetTable& table, std::span<const Row> rows, RowPart part,
+                        std::size_t bytes_max) {
   const auto columns = sent_columns(table, part);
-  const bool binary = decide_binary(table, columns, rows);
-  return {binary ? encode_binary(table, columns, rows) : encode_text(columns, rows), binary};
+  return starts_binary(columns, rows) ? encode_binary(table, columns, rows, bytes_max)
+                                      : encode_text(table, columns, rows, bytes_max);
 }
 
 }  // namespace replication::apply

@@ -6,6 +6,8 @@
 // never both. Pure.
 #pragma once
 
+#include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -16,6 +18,7 @@ namespace replication::apply {
 struct EncodedRows {
   std::string bytes;
   bool binary = false;
+  std::size_t rows = 0;  // how many of the given ones
 };
 
 enum class RowPart {
@@ -23,8 +26,10 @@ enum class RowPart {
   key,  // the other columns as NULL
 };
 
+// Encodes rows until there are `bytes_max` bytes, at least one where there is any: see EncodedRows::rows.
 // Throws Error where text and binary values are mixed. A value that was not sent becomes NULL: mask it in the
 // statement.
-EncodedRows encode_rows(const TargetTable& table, std::span<const Row> rows, RowPart part = RowPart::all);
+EncodedRows encode_rows(const TargetTable& table, std::span<const Row> rows, RowPart part = RowPart::all,
+                        std::size_t bytes_max = std::numeric_limits<std::size_t>::max());
 
 }  // namespace replication::apply

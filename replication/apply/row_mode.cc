@@ -62,10 +62,8 @@ void send_change(Burst& burst, const Change& change, std::size_t tag) {
 void send_ordered(Burst& burst, const TargetTable& table, std::span<const Change* const> changes) {
   std::vector<Row> run;
   const auto flush = [&] {
-    if (!run.empty()) {
-      burst.rows(table, Operation::insert, {}, encode_rows(table, run), run.size(), 0);
-      run.clear();
-    }
+    burst.set(table, Operation::insert, {}, run);
+    run.clear();
   };
   for (const auto* change : changes) {
     if (change->kind == Change::Kind::insert) {
@@ -121,7 +119,7 @@ void RowMode::record_conflict(Burst& burst, const Batch& batch, const Change& ch
   const auto& table = *change.table;
   const auto& transaction = batch.transactions[change.transaction];
   const bool update = change.kind == Change::Kind::update;
-  const EncodedRows none{"{}", false};
+  const EncodedRows none{"{}", false, 0};
   const bool has_old = !update || change.moves_key;
   burst.conflict(
       table, has_old ? encode_row(table, change.old_row) : none,

@@ -101,18 +101,11 @@ Writer::Attempt Writer::write_sets(const Compacted& compacted, const std::functi
   open(burst);
   for (const auto& segment : compacted.segments) {
     for (const auto& net : segment.net) {
-      if (!net.deletes.empty()) {
-        burst.rows(*net.table, Operation::remove, {}, encode_rows(*net.table, net.deletes, RowPart::key),
-                   net.deletes.size(), 0);
-      }
+      burst.set(*net.table, Operation::remove, {}, net.deletes, RowPart::key);
       for (const auto& group : net.updates) {
-        burst.rows(*net.table, Operation::update, group.unchanged, encode_rows(*net.table, group.rows),
-                   group.rows.size(), 0);
+        burst.set(*net.table, Operation::update, group.unchanged, group.rows);
       }
-      if (!net.inserts.empty()) {
-        burst.rows(*net.table, Operation::insert, {}, encode_rows(*net.table, net.inserts),
-                   net.inserts.size(), 0);
-      }
+      burst.set(*net.table, Operation::insert, {}, net.inserts);
     }
     for (const auto& ordered : segment.ordered) {
       send_ordered(burst, *ordered.table, ordered.changes);

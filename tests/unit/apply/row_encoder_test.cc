@@ -57,6 +57,27 @@ TEST_CASE("binary rows carry the target's types, NULL for columns that are not w
   CHECK(encoded.bytes == expected);
 }
 
+TEST_CASE("rows are encoded up to a size, one at least") {
+  const auto table = apply_fixtures::table({"a"}, 1);
+  for (const auto kind : {ColumnKind::text, ColumnKind::binary}) {
+    Rows rows;
+    std::vector<Row> list;
+    for (int i = 0; i < 10; ++i) {
+      list.push_back(rows.add({std::string(100, 'x')}, kind));
+    }
+    const auto some = encode_rows(table, list, RowPart::all, 400);
+    CHECK(some.rows >= 3);
+    CHECK(some.rows <= 4);
+    CHECK(encode_rows(table, list, RowPart::all, 1).rows == 1);
+    CHECK(encode_rows(table, list).rows == 10);
+    CHECK(encode_rows(table, {}).rows == 0);
+    // The rest, encoded alone, is what follows: nothing is left out between two statements.
+    const auto rest = encode_rows(table, std::span(list).subspan(some.rows));
+    CHECK(some.rows + rest.rows == 10);
+    CHECK(encode_rows(table, std::span(list).first(some.rows)).bytes == some.bytes);
+  }
+}
+
 TEST_CASE("a key alone leaves the other columns NULL") {
   const auto table = apply_fixtures::table({"a", "b"}, 1);
   Rows rows;
