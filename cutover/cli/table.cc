@@ -4,6 +4,7 @@
 #include <charconv>
 #include <limits>
 
+#include "cutover/steps/prepare.h"
 #include "replication/base/error.h"
 
 namespace cutover::cli {
@@ -45,6 +46,14 @@ T word(const Value& value, const std::vector<std::pair<std::string, T>>& words) 
   const auto near = plan::nearest(value.text, valid);
   throw base::UsageError(value.name + " wants one of " + list + ", not '" + value.text + "'",
                          near ? "did you mean '" + *near + "'?" : "");
+}
+
+std::string step_name(const Value& value) {
+  std::vector<std::pair<std::string, std::string>> steps;
+  for (auto& id : steps::preparation_steps()) {
+    steps.emplace_back(id, id);
+  }
+  return word<std::string>(value, steps);
 }
 
 std::string not_empty(const Value& value) {
@@ -202,8 +211,9 @@ void add_gates(std::vector<Option>& table) {
 void add_verb_options(std::vector<Option>& table) {
   using std::chrono::hours;
   using std::chrono::minutes;
-  table.push_back(one("until", "", "STEP", " run ", "stop after this step",
-                      [](Invocation& i, const Value& v) { i.until = not_empty(v); }));
+  table.push_back(one("until", "", "STEP", " run ",
+                      "stop after this step of the preparation (see `pgcutover plan`)",
+                      [](Invocation& i, const Value& v) { i.until = step_name(v); }));
   table.back().in_environment = false;
   table.push_back(flag("takeover", &Invocation::takeover, " run switch rollback finish cancel verify ",
                        "end another controller's sessions and take its place"));
@@ -266,7 +276,8 @@ const std::vector<Verb>& verb_table() {
       {"rollback", "go back to the source, with everything written on the target", ""},
       {"finish", "drop slots, publications and our objects after a switch", ""},
       {"cancel", "give up before the switch; both servers as they were found", ""},
-      {"unfence", "open a side whose fence was left behind, with nothing but that side at hand", ""},
+      {"unfence",
+       "open the source again after a switch that was cut off, with nothing but the source at hand", ""},
       {"report", "the evidence: plan, findings, fence, comparison, pauses", ""},
       {"sequences", "list, plan, bump or watch the ids each side hands out; also without a migration",
        "What comes after the verb:\n"

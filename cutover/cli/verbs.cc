@@ -116,12 +116,8 @@ state::CommandRequest request_of(const Invocation& invocation) {
     request.arguments["max-pause"] = plan::duration_text(gates.max_pause);
     request.arguments["max-lag"] = plan::duration_text(gates.max_lag);
     request.arguments["lock-limit"] = plan::duration_text(gates.lock_limit);
-    if (gates.cancel_blockers) {
-      request.arguments["cancel-blockers"] = "yes";
-    }
-    if (gates.verify == plan::VerifyGate::none) {
-      request.arguments["verify-gate-none"] = "yes";
-    }
+    request.arguments["cancel-blockers"] = gates.cancel_blockers ? "yes" : "no";
+    request.arguments["verify-gate"] = gates.verify == plan::VerifyGate::none ? "none" : "full";
     for (std::size_t i = 0; i < invocation.plan.accepted.size(); ++i) {
       request.arguments["accept." + std::to_string(i)] = invocation.plan.accepted[i];
     }

@@ -26,6 +26,7 @@ struct ControllerOptions {
 
 // What a command came to: for the exit code and the two streams of whoever asked.
 using Outcome = state::CommandReply;
+Outcome outcome(base::ExitCode code, std::string message, std::string output = {});
 
 // `check` of both servers under this plan.
 base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes);
@@ -45,6 +46,7 @@ class Controller {
       bool may_begin);  // lock, take over, settle; false where there is no migration and none may begin
   void begin_migration();
   void check_identity(const RunRecord& run);
+  void refuse_when_ending();
   void open_link();
   void serve();
   void turn();
@@ -73,8 +75,9 @@ class Controller {
   std::unique_ptr<Link> link_;
   int lock_session_ = 0;  // backend that holds the controller's lock
   bool switch_by_itself_ = false;
-  bool ended_ = false;       // finish or cancel was done, or cut off
-  std::string ended_badly_;  // why it was cut off
+  bool only_trace_left_ = false;  // of a finish or cancel that was cut off at its very end
+  bool ended_ = false;            // finish or cancel was done, or cut off
+  std::string ended_badly_;       // why it was cut off
   base::Clock::time_point tended_{}, advanced_{};
   std::int64_t changes_seen_ = 0;
   SequenceWatch sequence_watch_;

@@ -272,6 +272,8 @@ postgres::CommitOutcome pass_authority(postgres::Connection& from, const postgre
 bool undo_attempt(postgres::Connection& from, const postgres::FencingToken& token) {
   postgres::Transaction transaction(from);
   const Fence fence = lock_fence(from);
+  // Before anything is concluded from the state: it may be a successor's by now.
+  token.assert_current(from);
   if (fence.state == FenceState::closed) {
     return false;
   }
@@ -283,7 +285,6 @@ bool undo_attempt(postgres::Connection& from, const postgres::FencingToken& toke
   from.exec(
       "UPDATE pgcutover.fence SET state = 'open', connect_grants = NULL, at = clock_timestamp() WHERE id = "
       "1");
-  token.assert_current(from);
   transaction.commit_or_throw();
   return true;
 }

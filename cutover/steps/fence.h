@@ -55,7 +55,8 @@ int close_connections(postgres::Connection& from, const postgres::FencingToken& 
 // stream is set to `opposite_start` on this server, which is where that stream will be applied.
 postgres::CommitOutcome pass_authority(postgres::Connection& from, const postgres::FencingToken& token,
                                        const std::string& attempt, Side side, base::Lsn opposite_start);
-// Gives up an attempt: grants back, state open. False where authority had already been passed.
+// Gives up an attempt: grants back, state open. False where authority had already been passed. StateError
+// where another controller is at it.
 bool undo_attempt(postgres::Connection& from, const postgres::FencingToken& token);
 // Opens `to` once `from` is closed: grants back, state open, the count of switches taken over.
 void open_side(postgres::Connection& to, const postgres::FencingToken& token, int switches);

@@ -31,13 +31,19 @@ void drop_stream_objects(Context& context) {
   }
 }
 
-void drop_schema(postgres::Connection& connection, const postgres::FencingToken& token) {
+enum class Drop { rehearse, commit };
+
+void drop_schema(postgres::Connection& connection, const postgres::FencingToken& token, Drop drop) {
   if (!schema_exists(connection)) {
     return;  // a call that was cut off came this far
   }
   postgres::Transaction transaction(connection);
   token.assert_current(connection);
   connection.exec("DROP SCHEMA pgcutover CASCADE");
+  if (drop == Drop::rehearse) {
+    transaction.rollback();
+    return;
+  }
   transaction.commit_or_throw();
 }
 
@@ -146,6 +152,27 @@ void require_cancellable(Context& context) {
   }
 }
 
+std::optional<std::string> begun_ending(postgres::Connection& target) {
+  for (const auto& event : read_events(target)) {
+    if (event.step == "finish" || event.step == "cancel") {
+      return event.step;
+    }
+  }
+  return std::nullopt;
+}
+
+void rehearse_ending(Context& context) {
+  for (const Side side : {Side::source, Side::target}) {
+    drop_schema(context.servers.at(side), context.token, Drop::rehearse);
+  }
+}
+
+void drop_last_trace(Context& context, const Tell& tell) {
+  auto& target = context.servers.target();
+  tell(begun_ending(target).value_or("finish") + " is completed: nothing of this migration is left\n");
+  drop_schema(target, context.token, Drop::commit);
+}
+
 void finish(Context& context, const Tell& tell) {
   require_finishable(context);
   const auto primary = primary_side(context.servers.source(), context.servers.target());
@@ -157,11 +184,12 @@ void finish(Context& context, const Tell& tell) {
     restore_identities(context, side);
   }
   // The source's schema first: as long as the target's is there, a repeated call knows what is left to do.
-  drop_schema(context.servers.source(), context.token);
+  drop_schema(context.servers.source(), context.token, Drop::commit);
+  fault_point("finish.after-source-schema");
   tell("finished: " + std::string(to_string(*primary)) + " takes writes; the " +
        std::string(to_string(closed)) + " stays closed" +
        (reopen.empty() ? std::string("\n") : ". To open it for other uses:\n" + reopen));
-  drop_schema(context.servers.target(), context.token);
+  drop_schema(context.servers.target(), context.token, Drop::commit);
 }
 
 void cancel(Context& context, const Tell& tell) {
@@ -176,9 +204,10 @@ void cancel(Context& context, const Tell& tell) {
   if (read_fence(connection).state == FenceState::closed) {
     open_side(connection, context.token, 0);
   }
-  drop_schema(context.servers.source(), context.token);
+  drop_schema(context.servers.source(), context.token, Drop::commit);
+  fault_point("cancel.after-source-schema");
   tell("cancelled: source takes writes as before; the target is empty again\n");
-  drop_schema(connection, context.token);
+  drop_schema(connection, context.token, Drop::commit);
 }
 
 namespace {

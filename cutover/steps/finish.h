@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "cutover/report/report.h"
@@ -27,6 +28,14 @@ std::string extension_names(postgres::Connection& connection);
 // Throw StateError where finish or cancel can't be done now: asked before anything is stopped for them.
 void require_finishable(Context& context);
 void require_cancellable(Context& context);
+
+// "finish" or "cancel" where one was begun on this target and not completed.
+std::optional<std::string> begun_ending(postgres::Connection& target);
+// Does what only the last moment would show to be refused, and takes it back: an ending that can't be
+// completed is not begun. The stream must be stopped (it holds locks on our tables).
+void rehearse_ending(Context& context);
+// Completes an ending that was cut off when nothing but the target's schema was left.
+void drop_last_trace(Context& context, const Tell& tell);
 
 // Everything that is known, for the evidence report.
 report::Report make_report(Context& context, const state::Status& status);

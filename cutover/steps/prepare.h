@@ -25,6 +25,8 @@ struct StepInfo {
 };
 // Every step of the strategy in order, those of the hand-over included.
 const std::vector<StepInfo>& switchover_steps();
+// Those of `run`, from "publish" to "way-back": what --until may name.
+std::vector<std::string> preparation_steps();
 
 class Preparation {
  public:

@@ -45,4 +45,17 @@ const std::vector<StepInfo>& switchover_steps() {
   return steps;
 }
 
+std::vector<std::string> preparation_steps() {
+  std::vector<std::string> ids;
+  for (const auto& step : switchover_steps()) {
+    if (step.id == "gate") {
+      break;
+    }
+    if (step.id != "check") {
+      ids.push_back(step.id);
+    }
+  }
+  return ids;
+}
+
 }  // namespace cutover::steps

@@ -65,16 +65,19 @@ int end_sessions(postgres::Connection& connection, const std::string& own_tag, c
   }
 }
 
-postgres::FencingToken take_over(Servers& servers) {
-  for (const Side side : {Side::source, Side::target}) {
+postgres::FencingToken take_over(Servers& servers, const std::vector<Side>& sides) {
+  for (const Side side : sides) {
     const int ended = end_sessions(servers.at(side), servers.tag(), "", base::Deadline::in(kEndSessions));
     if (ended > 0) {
       base::log::warn("ended " + std::to_string(ended) +
                       " session(s) that an earlier controller left on the " + std::string(to_string(side)));
     }
   }
-  const std::int64_t epoch = std::max(read_epoch(servers.source()), read_epoch(servers.target())) + 1;
-  for (const Side side : {Side::source, Side::target}) {
+  std::int64_t epoch = 0;
+  for (const Side side : sides) {
+    epoch = std::max(epoch, read_epoch(servers.at(side)) + 1);
+  }
+  for (const Side side : sides) {
     write_epoch(servers.at(side), epoch, this_process());
   }
   return postgres::FencingToken(epoch);

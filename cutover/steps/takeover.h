@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cutover/steps/servers.h"
 #include "replication/postgres/fencing_token.h"
@@ -14,9 +15,10 @@ namespace cutover::steps {
 int end_sessions(postgres::Connection& connection, const std::string& own_tag, const std::string& only_tag,
                  base::Deadline deadline);
 
-// Ends predecessors' sessions and raises the epoch on both servers (highest seen + 1) and in the progress
-// rows.
-postgres::FencingToken take_over(Servers& servers);
+// Ends predecessors' sessions and raises the epoch on these servers (highest seen + 1) and in the progress
+// rows. Both, but where one of them has nothing of ours left.
+postgres::FencingToken take_over(Servers& servers,
+                                 const std::vector<Side>& sides = {Side::source, Side::target});
 
 // For the guardian, on one server: takes the place of exactly the controller with this epoch and tag; the
 // epoch is one higher then. False where somebody else already did.

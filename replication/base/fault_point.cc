@@ -27,7 +27,7 @@ constexpr std::array kFaultPoints{
     "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",
     "switch.after-open", "switch.after-move", "switch.after-release", "switch.after-reverse",
     // finish and cancel
-    "finish.after-slots", "cancel.after-slots"};
+    "finish.after-slots", "finish.after-source-schema", "cancel.after-slots", "cancel.after-source-schema"};
 
 bool listed(std::string_view name) {
   return std::find(kFaultPoints.begin(), kFaultPoints.end(), name) != kFaultPoints.end();

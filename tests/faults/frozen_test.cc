@@ -51,3 +51,21 @@ TEST_CASE(
   scenario.expect_equal("the switch after it");
   scenario.stop_run(*again);
 }
+
+TEST_CASE(
+    "a controller that wakes up after its successor's switch doesn't take the successor's state for its "
+    "own") {
+  Scenario scenario({"max-pause: 1s"});
+  auto frozen = scenario.start_run("switch.before-commit:stop");
+  scenario.wait_state(*frozen, "ready");
+  CHECK(scenario.tool({"switch"}).exit_code != 0);
+  CHECK((scenario.expect_sound("a controller froze before the commit") == Side::source));
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  const auto result = scenario.tool({"switch"});
+  CHECK_MESSAGE(result.exit_code == 0, result.errors);
+  frozen->thaw();
+  CHECK_MESSAGE(frozen->wait(Deadline::in(milliseconds(60'000))) == 5, frozen->errors());
+  CHECK((scenario.expect_sound("the late controller has ended") == Side::target));
+  scenario.stop_run(*again);
+}

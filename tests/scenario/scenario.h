@@ -21,6 +21,8 @@ namespace scenario {
 inline constexpr const char* kDatabase = "shop";
 
 enum class Side { source, target };
+// Whether clients may have been refused: never, or at some time before (a server had died).
+enum class Refusals { none, before };
 
 class Scenario {
  public:
@@ -40,7 +42,7 @@ class Scenario {
 
   // What holds at any rest: traffic flows, exactly one side is open, every acknowledged commit is on the side
   // that takes writes exactly once, and no client was refused. Returns that side.
-  Side expect_sound(const std::string& after);
+  Side expect_sound(const std::string& after, Refusals refusals = Refusals::none);
   // Both sides hold the same (through the tool's own verify, which needs a living `run`).
   void expect_equal(const std::string& after);
 

@@ -1,0 +1,235 @@
+// What a controller can be asked for, by its own verb or by another process through pgcutover.command.
+#include "cutover/report/report.h"
+#include "cutover/steps/compare_live.h"
+#include "cutover/steps/controller.h"
+#include "cutover/steps/fence.h"
+#include "cutover/steps/finish.h"
+#include "replication/base/fault_point.h"
+#include "replication/base/log.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::milliseconds;
+
+constexpr milliseconds kSeen{3'000};
+constexpr milliseconds kWayBack{10'000};
+
+// The gates of whoever asks: a `run` that lives may have been started with others.
+plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::string>& arguments) {
+  plan::Plan changed = plan;
+  const auto given = [&](const char* key) -> const std::string* {
+    const auto found = arguments.find(key);
+    return found == arguments.end() ? nullptr : &found->second;
+  };
+  const auto span = [&](const char* key, milliseconds& into) {
+    if (const auto* text = given(key)) {
+      into = plan::parse_duration(*text, key);
+    }
+  };
+  span("max-pause", changed.gates.max_pause);
+  span("max-lag", changed.gates.max_lag);
+  span("lock-limit", changed.gates.lock_limit);
+  if (const auto* word = given("cancel-blockers")) {
+    changed.gates.cancel_blockers = *word == "yes";
+  }
+  if (const auto* word = given("verify-gate")) {
+    changed.gates.verify = *word == "none" ? plan::VerifyGate::none : plan::VerifyGate::full;
+  }
+  changed.accepted.clear();
+  for (const auto& [key, value] : arguments) {
+    if (key.starts_with("accept.")) {
+      changed.accepted.push_back(value);
+    }
+  }
+  return changed;
+}
+
+bool ends(const state::CommandRequest& request) {
+  return request.verb == "finish" || request.verb == "cancel";
+}
+
+}  // namespace
+
+Outcome Controller::execute(const state::CommandRequest& request) {
+  base::log::info("command " + request.verb + " from " + request.asked_by);
+  bool ending = false;
+  try {
+    if (request.verb == "switch" || request.verb == "rollback") {
+      return do_hand_over(request.verb == "switch" ? Side::source : Side::target,
+                          with_gates(plan_, request.arguments));
+    }
+    if (request.verb == "verify") {
+      return do_verify(request.arguments.contains("json"));
+    }
+    if (request.verb == "report") {
+      const auto format = request.arguments.find("format");
+      return do_report(format == request.arguments.end() ? "html" : format->second);
+    }
+    if (ends(request)) {
+      if (!only_trace_left_) {
+        request.verb == "finish" ? require_finishable(context_) : require_cancellable(context_);
+      }
+      if (link_) {
+        link_->stop();
+      }
+      rehearse_ending(context_);
+      ending = true;
+      put_event(servers_.target(), context_.token, request.verb, "began", request.asked_by);
+      // Told before the last trace of the migration goes: afterwards there is no table to answer in.
+      Outcome told;
+      const auto tell = [&](const std::string& text) {
+        told = outcome(base::ExitCode::done, "", text);
+        told.id = request.id;
+        if (request.id != 0) {
+          answer_command(servers_.target(), told);
+          wait_until_seen(servers_.target(), request.id, base::Deadline::in(kSeen));
+        }
+      };
+      if (only_trace_left_) {
+        drop_last_trace(context_, tell);
+      } else {
+        request.verb == "finish" ? finish(context_, tell) : cancel(context_, tell);
+      }
+      ended_ = true;
+      return told;
+    }
+    return outcome(base::ExitCode::usage, "the controller doesn't know the command " + request.verb);
+  } catch (const base::NeedsOperator&) {
+    throw;  // nothing that a command may go on after
+  } catch (const base::Error& error) {
+    if (ending) {
+      ended_ = true;  // the stream is stopped and parts are gone: not a state to go on serving in
+      ended_badly_ = error.describe();
+    } else if (ends(request)) {
+      link_.reset();  // stopped for an end that was refused: the next turn streams again
+    }
+    return outcome(error.exit_code(), error.describe());
+  }
+}
+
+// The plan's gate: a comparison of both sides that was equal, made since the copy.
+void Controller::require_verified(const plan::Plan& plan) {
+  if (plan.gates.verify == plan::VerifyGate::none) {
+    return;
+  }
+  if (read_fact(servers_.target(), "verify.equal") != "yes") {
+    throw base::StateError("not begun: no comparison of both sides was equal yet",
+                           "`pgcutover verify` first, or gates: {verify: none} in the plan");
+  }
+}
+
+Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
+  if (!link_ || link_->from() != from) {
+    throw base::StateError(std::string(to_string(other(from))) + " takes writes already: nothing to do",
+                           "`pgcutover status` says where the migration stands");
+  }
+  if (from == Side::source) {
+    require_verified(plan);
+  }
+  publisher_.update([&](state::Status& status) {
+    status.state = from == Side::source ? "switching" : "rolling-back";
+    status.writes_go_to = "nobody";
+  });
+  Context context{plan, servers_, context_.token, context_.run};
+  const auto result = hand_over(context, from, *link_);
+  if (result.done) {
+    try {
+      turn_around(from);
+    } catch (const base::Error& error) {  // done is done: the stream back is tried again by serve()
+      base::log::error("the way back is not up yet: " + error.describe());
+    }
+  }
+  auto reply = outcome(result.exit_code, result.message, "");
+  reply.hint = result.hint;
+  if (result.done) {
+    reply.output = result.message + "\n";
+    reply.message.clear();
+  } else {
+    reply.output = std::string(to_string(from)) + " takes writes; undone after " +
+                   std::to_string(static_cast<std::int64_t>(result.pause_ms)) + " ms\n";
+  }
+  return reply;
+}
+
+void Controller::turn_around(Side from) {
+  link_->stop();
+  link_.reset();
+  link_ = preparation_.start_link(other(from));
+  changes_seen_ = 0;
+  put_fact(servers_.target(), context_.token, "verify.equal", "not since the last hand-over");
+  prove_way_back();
+  base::fault_point("switch.after-reverse");
+  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
+}
+
+// A marker there and back: the stream that rollback depends on works, and who looks at the status sees it
+// working. The hand-over is done either way; a way back that is slow to come up is told, not undone.
+void Controller::prove_way_back() {
+  const Side from = link_->from();
+  try {
+    pass_marker(servers_.at(from), *link_, "way back " + random_hex(4), base::Deadline::in(kWayBack));
+  } catch (const base::TimeoutError& error) {
+    base::log::warn("the stream back from the " + std::string(to_string(from)) +
+                    " is not up yet: " + error.message());
+  }
+}
+
+Outcome Controller::do_verify(bool as_json) {
+  if (!link_) {
+    throw base::StateError("there is no stream to verify", "`pgcutover run` first");
+  }
+  const auto conflicts_before = std::to_string(last_conflict(servers_.at(other(link_->from()))));
+  const auto comparison = compare_live(context_, *link_, [this](std::int64_t done, std::int64_t total) {
+    publisher_.update([&](state::Status& status) {
+      status.progress = {
+          .step = "verify", .done = done, .total = total, .unit = "tables", .seconds = 0, .current = ""};
+    });
+  });
+  const bool equal = comparison.equal();
+  put_fact(servers_.target(), context_.token, "verify.equal", equal ? "yes" : "no");
+  put_fact(servers_.target(), context_.token, "verify.last", comparison_json(comparison));
+  if (equal) {
+    const std::string side(to_string(other(link_->from())));
+    put_fact(servers_.target(), context_.token, "conflicts-settled." + side, conflicts_before);
+  }
+  put_event(servers_.target(), context_.token, "verify", equal ? "done" : "failed",
+            std::to_string(comparison.tables.size()) + " tables compared");
+  return outcome(equal ? base::ExitCode::done : base::ExitCode::data_differs,
+                 equal ? "" : "the two sides differ",
+                 as_json ? comparison_json(comparison) : comparison_text(comparison));
+}
+
+Outcome Controller::do_report(const std::string& format) {
+  const auto report = make_report(context_, publisher_.snapshot());
+  return outcome(base::ExitCode::done, "",
+                 format == "json" ? report::to_json(report) : report::to_html(report));
+}
+
+Outcome Controller::once(const state::CommandRequest& request) {
+  if (!attach(false)) {
+    throw base::StateError("there is no migration \"" + plan_.name + "\" on this target",
+                           "`pgcutover check`, then `pgcutover run`");
+  }
+  if (!ends(request)) {
+    refuse_when_ending();
+  }
+  const bool needs_stream =
+      request.verb == "switch" || request.verb == "rollback" || request.verb == "verify";
+  if (needs_stream) {
+    if (!step_done(servers_.target(), "way-back")) {
+      throw base::StateError("the migration is not ready for " + request.verb, "`pgcutover run` first");
+    }
+    open_link();
+  }
+  auto reply = execute(request);
+  if (link_) {
+    link_->stop();
+  }
+  if (needs_stream && reply.hint.empty()) {
+    reply.hint = "no `pgcutover run` is alive: start it, so that the two sides stay in sync";
+  }
+  return reply;
+}
+
+}  // namespace cutover::steps

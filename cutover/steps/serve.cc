@@ -1,0 +1,199 @@
+// What a controller does while it lives: stream, tend, and obey whoever asks.
+#include <algorithm>
+
+#include "cutover/steps/controller.h"
+#include "cutover/steps/settle.h"
+#include "replication/base/log.h"
+#include "replication/catalog/server.h"
+#include "replication/postgres/transaction.h"
+#include "replication/stream/marker.h"
+#include "replication/stream/slot.h"
+
+namespace cutover::steps {
+namespace {
+
+using base::milliseconds;
+namespace stream = replication::stream;
+
+constexpr milliseconds kTend{1'000};
+constexpr milliseconds kAdvance{5'000};
+constexpr milliseconds kIdle{200};
+constexpr milliseconds kServeBudget{300'000};
+constexpr milliseconds kBackoff{500};
+constexpr milliseconds kIdleSlot{10'000};
+
+}  // namespace
+
+// A server that restarts or a network that fails is waited for; a lost controller's place is not fought over.
+void Controller::serve() {
+  auto budget = base::Deadline::in(kServeBudget);
+  while (!ended_ && !stop_.requested()) {
+    try {
+      turn();
+      budget = base::Deadline::in(kServeBudget);
+    } catch (const base::Error& error) {
+      if (!error.retryable() || budget.expired()) {
+        throw;
+      }
+      base::log::warn(error.describe() + "; trying again");
+      if (link_ && link_->failure()) {
+        link_.reset();
+      }
+      stop_.wait(base::Deadline::in(kBackoff));
+    }
+  }
+}
+
+void Controller::turn() {
+  keep_lock();
+  if (!link_) {
+    const auto primary = primary_side(servers_.source(), servers_.target());
+    if (!primary) {
+      throw base::NeedsOperator("neither side is the one that takes writes",
+                                "`pgcutover run` settles a hand-over");
+    }
+    link_ = preparation_.start_link(*primary);
+  }
+  link_->check();
+  if (const auto request = take_command(servers_.target(), context_.token)) {
+    obey(*request);
+  }
+  if (switch_by_itself_ && !ended_) {
+    switch_by_itself_ = false;
+    base::log::info(do_hand_over(Side::source, plan_).output);
+  }
+  if (!ended_) {
+    tend();
+    servers_.target().wait_notification(base::Deadline::in(kIdle));
+  }
+}
+
+// The lock is the session's: where that was lost, somebody else may have it now.
+void Controller::keep_lock() {
+  auto& target = servers_.target();
+  if (target.backend_pid() == lock_session_) {
+    return;
+  }
+  if (lock_session_ != 0 && !try_controller_lock(target)) {
+    postgres::Transaction transaction(target);
+    context_.token.assert_current(target);  // throws where another controller took over
+    transaction.rollback();
+    if (const auto holder = controller_lock_holder(target)) {
+      target.exec("SELECT pg_terminate_backend(" + std::to_string(holder->pid) +
+                  ")");  // our own lost session
+    }
+    throw base::Error("the controller's lock is still held by our lost session").set_retryable(true);
+  }
+  listen_for_commands(target);
+  lock_session_ = target.backend_pid();
+}
+
+void Controller::obey(const state::CommandRequest& request) {
+  const auto answer = [&](Outcome reply) {
+    reply.id = request.id;
+    answer_command(servers_.target(), reply);
+  };
+  try {
+    auto reply = execute(request);
+    if (!ended_ || !ended_badly_.empty()) {
+      answer(std::move(reply));
+    }
+  } catch (const base::NeedsOperator& error) {
+    base::log::error(error.describe());
+    try {
+      answer(outcome(error.exit_code(), error.describe()));
+    } catch (const base::Error& unanswered) {  // what happened matters more than that it couldn't be told
+      base::log::warn("the command could not be answered: " + unanswered.describe());
+    }
+    throw;
+  }
+}
+
+void Controller::tend() {
+  const auto now = base::Clock::now();
+  if (now - tended_ < kTend) {
+    return;
+  }
+  tended_ = now;
+  for (const Side side : {Side::source, Side::target}) {  // whoever took over ends this one, also an idle one
+    auto& connection = servers_.at(side);
+    postgres::Transaction transaction(connection);
+    context_.token.assert_current(connection);
+    transaction.rollback();
+  }
+  stream::write_heartbeat(servers_.at(link_->from()));
+  sequence_watch_.tend(link_->from());
+  publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
+  if (now - advanced_ >= kAdvance) {
+    advanced_ = now;
+    advance_idle_slot();
+  }
+}
+
+// The slot of the other direction: only our own apply writes there, so nothing before now will ever be
+// wanted, and one that was dropped or lost behind our back is simply made again.
+void Controller::advance_idle_slot() {
+  const Side idle = other(link_->from());
+  const auto name = slot_name(plan_.name, idle);
+  auto& connection = servers_.at(idle);
+  const auto slot = stream::slot_state(connection, name);
+  if (slot && !slot->invalidated()) {
+    stream::advance_slot(connection, name, catalog::insert_lsn(connection));
+    return;
+  }
+  base::log::warn("the slot for the way back is " + std::string(slot ? "lost" : "gone") +
+                  ": making it again");
+  stream::drop_slot(connection, name, base::Deadline::in(kIdleSlot));
+  preparation_.make_idle_slot(idle);
+}
+
+void Controller::refresh_status(state::Status& status) {
+  const Side from = link_->from();
+  const auto stats = link_->applier().stats();
+  auto& near = servers_.at(from);
+  const auto behind = catalog::insert_lsn(near).bytes_since(stats.applied_lsn);
+  state::StreamStatus line;
+  line.direction = direction_from(from);
+  line.connected = link_->receiver().connected();
+  line.received_lsn = link_->receiver().received_lsn().to_string();
+  line.applied_lsn = stats.applied_lsn.to_string();
+  line.confirmed_lsn = link_->receiver().confirmed_lsn().to_string();
+  line.transactions = stats.transactions;
+  line.changes = stats.changes;
+  line.applied = stats.applied;
+  line.compacted = stats.compacted;
+  line.filtered = stats.filtered;
+  line.conflicts = stats.conflicts;
+  line.changes_per_second = static_cast<double>(stats.changes - changes_seen_);
+  line.lag_seconds = stats.heartbeat_lag_seconds;
+  line.lag_bytes = static_cast<std::int64_t>(behind);
+  changes_seen_ = stats.changes;
+  status.streams = {line};
+  status.primary = to_string(from);
+  status.writes_go_to = to_string(from);
+  status.state = from == Side::source ? "ready" : "switched";
+  status.step = from == Side::source ? "gate" : "reverse";
+  status.progress = {};
+  status.message = from == Side::source
+                       ? "streaming; `pgcutover switch` when you are ready"
+                       : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
+  status.slots.clear();
+  for (const Side side : {Side::source, Side::target}) {
+    if (const auto slot = stream::slot_state(servers_.at(side), slot_name(plan_.name, side))) {
+      state::SlotStatus entry;
+      entry.name = slot->name;
+      entry.server = to_string(side);
+      entry.wal_status = slot->wal_status;
+      entry.retained_bytes = static_cast<std::int64_t>(slot->retained_bytes);
+      entry.safe_bytes = slot->safe_wal_size.value_or(-1);
+      status.slots.push_back(std::move(entry));
+    }
+  }
+  sequence_watch_.show(status);
+  status.switches.clear();
+  for (const auto& [key, json] : read_facts(servers_.target(), "handover.")) {
+    status.switches.push_back(state::from_json(json).switches.at(0));
+  }
+}
+
+}  // namespace cutover::steps

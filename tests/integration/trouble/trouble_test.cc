@@ -1,0 +1,199 @@
+// What can go wrong around a hand-over that isn't the controller's own death: servers that go away in the
+// pause, sessions in the way of the fence, things that were dropped behind our back, orders that contradict
+// the plan.
+#include <doctest/doctest.h>
+
+#include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
+
+using harness::wait_until;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Refusals;
+using scenario::Scenario;
+using scenario::Side;
+
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+Deadline seconds(int count) {
+  return Deadline::in(milliseconds(count * 1000));
+}
+
+// A `run` that stands still at this point of a switch.
+std::unique_ptr<harness::Tool> frozen_at(Scenario& scenario, const std::string& point) {
+  auto run = scenario.start_run(point + ":stop");
+  scenario.wait_state(*run, "ready");
+  REQUIRE(scenario.tool({"switch", "--no-wait"}).exit_code == 0);
+  run->wait_frozen(seconds(30));
+  return run;
+}
+
+void switch_and_back(Scenario& scenario, const std::string& after) {
+  const auto there = scenario.tool({"switch"});
+  CHECK_MESSAGE(there.exit_code == 0, there.errors);
+  CHECK((scenario.expect_sound("the switch after " + after, Refusals::before) == Side::target));
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK((scenario.expect_sound("the rollback after " + after, Refusals::before) == Side::source));
+  scenario.expect_equal(after);
+}
+
+}  // namespace
+
+TEST_CASE("the target dies in the pause: the controller undoes without it, and goes on when it is back") {
+  Scenario scenario({"max-pause: 3s"});
+  auto run = frozen_at(scenario, "switch.after-fence");
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  run->thaw();
+  wait_until(seconds(30), "the source is open again",
+             [&] { return scenario.fence_state(Side::source) == "open" && !scenario.pooler_paused(); });
+  scenario.bank().wait_acknowledged(10, seconds(30));
+  scenario.target().start();
+  scenario.wait_state(*run, "ready");
+  CHECK((scenario.expect_sound("the target came back") == Side::source));
+  switch_and_back(scenario, "a target that died in the pause");
+  scenario.stop_run(*run);
+}
+
+TEST_CASE("the target and the controller die in the pause: the guardian undoes without either") {
+  Scenario scenario({"max-pause: 3s"});
+  auto run = frozen_at(scenario, "switch.after-fence");
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  run->kill9();
+  wait_until(seconds(30), "the source is open again",
+             [&] { return scenario.fence_state(Side::source) == "open" && !scenario.pooler_paused(); });
+  scenario.bank().wait_acknowledged(10, seconds(30));
+  scenario.target().start();
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  CHECK((scenario.expect_sound("both died") == Side::source));
+  switch_and_back(scenario, "both died in the pause");
+  scenario.stop_run(*again);
+}
+
+TEST_CASE(
+    "the target dies behind the point of no return: traffic is released, and the switch is finished later") {
+  Scenario scenario({"max-pause: 2s"});
+  auto run = frozen_at(scenario, "switch.after-commit");
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  run->thaw();
+  CHECK_MESSAGE(run->wait(seconds(60)) == 8, run->errors());
+  CHECK(has(run->errors(), "authority has passed to the target"));
+  wait_until(seconds(30), "the pooler flows", [&] { return !scenario.pooler_paused(); });
+  CHECK(scenario.fence_state(Side::source) == "closed");
+  scenario.target().start();
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "switched");
+  CHECK((scenario.expect_sound("the target came back", Refusals::before) == Side::target));
+  scenario.expect_equal("a target that died behind the point of no return");
+  scenario.stop_run(*again);
+}
+
+TEST_CASE("sessions in the way of the fence: the pause keeps its budget; autovacuum steps aside") {
+  Scenario scenario({"max-pause: 2s"});
+  // A vacuum that never ends by itself: ten seconds' sleep a page.
+  scenario.source().configure({"autovacuum = on", "autovacuum_naptime = 1s"});
+  scenario.source().sql(kDatabase,
+                        "ALTER TABLE shop.bank_transfer SET (autovacuum_vacuum_threshold = 1, "
+                        "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, "
+                        "autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_insert_threshold = 1, "
+                        "autovacuum_vacuum_insert_scale_factor = 0)");
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+
+  auto meddler = scenario.source().connect("postgres");
+  meddler.exec("BEGIN");
+  meddler.exec(std::string("GRANT CONNECT ON DATABASE ") + kDatabase + " TO app");
+  const auto undone = scenario.tool({"switch"});
+  CHECK_MESSAGE(undone.exit_code == 6, undone.errors);
+  CHECK((scenario.expect_sound("an open GRANT in the way") == Side::source));
+  meddler.exec("ROLLBACK");
+
+  wait_until(seconds(60), "autovacuum works on the table", [&] {
+    return scenario.source().value(kDatabase,
+                                   "SELECT count(*) > 0 FROM pg_stat_progress_vacuum WHERE relid = "
+                                   "'shop.bank_transfer'::regclass") == "t";
+  });
+  switch_and_back(scenario, "autovacuum in the way");
+  scenario.stop_run(*run);
+}
+
+TEST_CASE(
+    "what was dropped behind our back is found, made again or refused; a finish that can't end isn't begun") {
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec("CREATE TABLE shop.spare (id int PRIMARY KEY)");
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+
+  const char* slot = "SELECT slot_name FROM pg_replication_slots WHERE slot_name = 'pgcutover_fault_reverse'";
+  scenario.target().sql(kDatabase, "SELECT pg_drop_replication_slot('pgcutover_fault_reverse')");
+  wait_until(seconds(30), "the slot for the way back is made again",
+             [&] { return scenario.target().value(kDatabase, slot).has_value(); });
+
+  scenario.target().sql(kDatabase, "DROP TABLE shop.spare");
+  const auto missing = scenario.tool({"switch"});
+  CHECK(missing.exit_code == 3);
+  CHECK(has(missing.errors, "shop.spare"));
+  scenario.source().sql(kDatabase, "DROP TABLE shop.spare");
+  switch_and_back(scenario, "a table that was dropped on both sides");
+
+  scenario.target().sql(
+      kDatabase,
+      "CREATE FUNCTION public.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF "
+      "EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_identity = 'pgcutover') "
+      "THEN RAISE 'not this one'; END IF; END $$; "
+      "CREATE EVENT TRIGGER refuse ON sql_drop EXECUTE FUNCTION public.refuse()");
+  const auto broken = scenario.tool({"finish", "--yes"});
+  CHECK(broken.exit_code != 0);
+  CHECK_MESSAGE(has(broken.errors, "not this one"), broken.errors);
+  CHECK(scenario.tool({"verify"}).exit_code == 0);  // refused before anything was done: the stream goes on
+  scenario.target().sql(kDatabase, "DROP EVENT TRIGGER refuse");
+  const auto finished = scenario.tool({"finish", "--yes"});
+  CHECK_MESSAGE(finished.exit_code == 0, finished.errors);
+  CHECK(run->wait(seconds(30)) == 0);
+  for (auto* server : {&scenario.source(), &scenario.target()}) {
+    CHECK(server->value(kDatabase, "SELECT to_regnamespace('pgcutover')") == std::nullopt);
+    CHECK(server->value("postgres", "SELECT count(*) FROM pg_replication_slots") == "0");
+  }
+  scenario.bank().wait_acknowledged(10, seconds(20));
+}
+
+TEST_CASE(
+    "whoever asks is heard: another plan's name, another gate than the living run's, a step that isn't one") {
+  Scenario scenario;
+  const auto nonsense = scenario.tool({"run", "--until", "indexs"});
+  CHECK(nonsense.exit_code == 2);
+  CHECK(has(nonsense.errors, "did you mean 'indexes'"));
+  const auto stopped = scenario.tool({"run", "--until", "catch-up"});
+  CHECK_MESSAGE(stopped.exit_code == 0, stopped.errors);
+  CHECK(scenario.target().value(kDatabase,
+                                "SELECT count(*) FROM pgcutover.event WHERE step = 'foreign-keys'") == "0");
+
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  for (const char* verb : {"switch", "verify", "finish"}) {
+    const auto other = scenario.tool({verb, "--name", "other"});
+    CHECK(other.exit_code == (std::string_view(verb) == "finish" ? 2 : 5));
+    CHECK((verb == std::string_view("finish") || has(other.errors, "is named fault")));
+  }
+  const auto unproven = scenario.tool({"switch", "--verify-gate", "full"});
+  CHECK(unproven.exit_code == 5);
+  CHECK(has(unproven.errors, "no comparison of both sides was equal yet"));
+  CHECK((scenario.expect_sound("orders that were refused") == Side::source));
+  switch_and_back(scenario, "orders that were refused");
+
+  // A stale controller that has nothing to apply notices by itself.
+  scenario.bank().stop(seconds(30));
+  run->freeze();
+  auto successor = scenario.start_run("", {"--takeover"});
+  scenario.wait_state(*successor, "ready");
+  run->thaw();
+  CHECK(run->wait(seconds(60)) != 0);
+  CHECK(scenario.fence_state(Side::source) == "open");
+  scenario.stop_run(*successor);
+}
