@@ -186,6 +186,19 @@ COMMENT ON TABLE pgcutover.sequence_ledger IS
 )";
 }
 
+void lock_bumps(postgres::Connection& connection, base::Deadline deadline) {
+  constexpr base::milliseconds kBetweenTries{200};
+  while (!connection.one_row("SELECT pg_catalog.pg_try_advisory_lock(1885823861, 3)").boolean(0, 0)) {
+    if (deadline.expired()) {
+      throw base::StateError(
+          "another `pgcutover sequences bump` is under way on the " + connection.server(),
+          "wait until it has ended; a second call sets nothing while the ranges have room");
+    }
+    connection.stop().wait(base::Deadline::in(kBetweenTries));
+    connection.stop().check();
+  }
+}
+
 void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
                const postgres::FencingToken& token) {
   const std::span<const Bump> all(bumps);

@@ -5,6 +5,7 @@
 
 #include "replication/postgres/quote.h"
 #include "sequences/arithmetic.h"
+#include "sequences/catalog_sql.h"
 
 namespace sequences {
 namespace {
@@ -48,24 +49,8 @@ bool names(const std::string& text, const std::string& name) {
 }
 
 // A column fed by the sequence, integer underneath, led by a btree index that holds all rows.
-constexpr const char* kIndexedSql = R"(
-WITH RECURSIVE uses AS (
-  SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
-    FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
-   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-     AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-  UNION
-  SELECT d.refobjid, f.adrelid, f.adnum
-    FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.refobjid
-    JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
-   WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-), bases AS (
-  SELECT oid AS type, oid AS base FROM pg_catalog.pg_type WHERE typtype IN ('b', 'd')
-  UNION
-  SELECT b.type, t.typbasetype FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
-)
+std::string indexed_sql() {
+  return uses_sql() + R"(
 SELECT DISTINCT sn.nspname, sc.relname, n.nspname, c.relname, a.attname
   FROM uses u
   JOIN pg_catalog.pg_class sc ON sc.oid = u.sequence JOIN pg_catalog.pg_namespace sn ON sn.oid = sc.relnamespace
@@ -79,26 +64,52 @@ SELECT DISTINCT sn.nspname, sc.relname, n.nspname, c.relname, a.attname
   JOIN pg_catalog.pg_am m ON m.oid = ic.relam AND m.amname = 'btree'
  WHERE pg_catalog.has_column_privilege(u.relation, u.number::pg_catalog.int2, 'SELECT')
  ORDER BY 1, 2, 3, 4, 5)";
+}
 
-constexpr const char* kOtherKeysSql = R"(
-SELECT n.nspname || '.' || c.relname || '.' || a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       CASE WHEN a.atttypid = 'pg_catalog.uuid'::pg_catalog.regtype THEN 'uuid'
-            WHEN a.atthasdef THEN 'made by its default' ELSE 'made by the application' END,
-       pg_catalog.bool_or(i.indisprimary)
-  FROM pg_catalog.pg_index i
-  JOIN pg_catalog.pg_class c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
- WHERE i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attnum > 0 AND a.attidentity = ''
-   AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'pgcutover')
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum
-                      AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) ILIKE '%nextval%')
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
-                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = c.oid
-                      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                      AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i'))
- GROUP BY 1, 2, 3 ORDER BY 1)";
+// One row a unique index or exclusion constraint. A column counts as fed by a sequence where the catalog
+// knows it or its default has a nextval in its text; as made by its default where that calls a function
+// (funcformat 0 is a call that somebody wrote, the others are casts).
+std::string other_keys_sql() {
+  return uses_sql() + R"(, indexes AS (
+  SELECT i.indexrelid, i.indrelid, i.indisprimary, i.indnkeyatts, i.indisexclusion, n.nspname, c.relname,
+         pg_catalog.format('%s.%s', n.nspname, c.relname) AS place,
+         i.indpred IS NULL AND NOT i.indisexclusion AND i.indnkeyatts = 1 AND i.indkey[0] > 0 AS plain
+    FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                                  AND c.relpersistence <> 't'
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE (i.indisunique OR i.indisexclusion)
+     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'pgcutover')
+), parts AS (
+  SELECT x.indexrelid, k.position, a.attname, a.atttypid, a.atttypmod,
+         EXISTS (SELECT FROM bases b WHERE b.type = a.atttypid AND b.base = 'pg_catalog.uuid'::pg_catalog.regtype)
+           AS is_uuid,
+         a.attidentity <> ''
+           OR EXISTS (SELECT FROM uses u WHERE u.relation = x.indrelid AND u.number = a.attnum)
+           OR coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid) ILIKE '%nextval%', false) AS is_fed,
+         coalesce(d.adbin::pg_catalog.text ~ 'FUNCEXPR [^}]*:funcformat 0|SQLVALUEFUNCTION', false) AS is_made,
+         EXISTS (SELECT FROM pg_catalog.pg_constraint f WHERE f.conrelid = x.indrelid AND f.contype = 'f'
+                   AND f.conkey @> ARRAY[a.attnum]) AS is_foreign
+    FROM indexes x
+    JOIN pg_catalog.pg_index i ON i.indexrelid = x.indexrelid
+    CROSS JOIN LATERAL pg_catalog.generate_series(0, x.indnkeyatts - 1) AS k(position)
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = i.indkey[k.position] AND a.attnum > 0
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = x.indrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+)
+SELECT CASE WHEN x.plain THEN x.place || '.' || pg_catalog.min(p.attname::pg_catalog.text)
+            ELSE x.place || ' (' || pg_catalog.string_agg(pg_catalog.pg_get_indexdef(x.indexrelid, p.position + 1, true),
+                                                          ', ' ORDER BY p.position) || ')' END AS key,
+       CASE WHEN x.plain THEN pg_catalog.min(pg_catalog.format_type(p.atttypid, p.atttypmod)) ELSE '' END,
+       CASE WHEN pg_catalog.bool_or(p.is_uuid AND NOT p.is_foreign) AND NOT x.indisexclusion THEN 0
+            WHEN x.plain AND pg_catalog.bool_or(p.is_made AND NOT p.is_foreign) THEN 1
+            WHEN x.plain AND x.indisprimary AND NOT pg_catalog.bool_or(p.is_foreign) THEN 2
+            ELSE 3 END,
+       x.indisprimary
+  FROM indexes x JOIN parts p USING (indexrelid)
+ GROUP BY x.indexrelid, x.indisprimary, x.indisexclusion, x.plain, x.place
+HAVING NOT coalesce(pg_catalog.bool_or(p.is_fed), false) OR x.indisexclusion
+ ORDER BY 1, 4 DESC)";
+}
 
 }  // namespace
 
@@ -118,7 +129,7 @@ void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& se
   for (auto& sequence : sequences) {
     by_name.emplace(std::pair(sequence.schema, sequence.name), &sequence);
   }
-  const auto columns = connection.exec(kIndexedSql);
+  const auto columns = connection.exec(indexed_sql());
   for (int begin = 0; begin < columns.rows(); begin += static_cast<int>(kBatch)) {
     std::string sql;
     const int end = std::min(begin + static_cast<int>(kBatch), columns.rows());
@@ -148,12 +159,30 @@ void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& se
 }
 
 std::vector<OtherKey> keys_without_sequence(postgres::Connection& connection) {
-  const auto rows = connection.exec(kOtherKeysSql);
+  const auto rows = connection.exec(other_keys_sql());
   std::vector<OtherKey> keys;
   for (int row = 0; row < rows.rows(); ++row) {
-    keys.push_back({rows.text(row, 0), rows.text(row, 1), rows.text(row, 2), rows.boolean(row, 3)});
+    const auto kind = static_cast<KeyKind>(rows.integer(row, 2));
+    // A primary key and a unique index of the same column are one key.
+    if (keys.empty() || keys.back().column != rows.text(row, 0)) {
+      keys.push_back({rows.text(row, 0), rows.text(row, 1), kind, rows.boolean(row, 3)});
+    }
   }
   return keys;
+}
+
+std::string_view to_string(KeyKind kind) {
+  switch (kind) {
+    case KeyKind::uuid:
+      return "uuid";
+    case KeyKind::made_by_default:
+      return "made by its default";
+    case KeyKind::made_by_application:
+      return "made by the application";
+    case KeyKind::natural:
+      return "natural key";
+  }
+  return "unknown";
 }
 
 }  // namespace sequences

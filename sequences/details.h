@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sequences/sequences.h"
@@ -18,14 +19,29 @@ void add_mentions(postgres::Connection& connection, std::vector<Sequence>& seque
 // Fills `highest` from columns that a plain btree index leads, where we may read them.
 void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& sequences);
 
-// A key that no sequence feeds: no headroom is needed for it, and none can help.
+// A key that no sequence feeds. Of a key's columns the one that makes it unique by itself decides: a key with
+// a column that a sequence feeds is not listed.
+enum class KeyKind {
+  uuid,                 // type uuid (also underneath a domain): two sides don't make the same one
+  made_by_default,      // its default calls a function: no id is counted
+  made_by_application,  // a primary key of one column that nothing in the database makes
+  natural  // unique, but no id of its own (also one that is a foreign key): both sides can make the same one
+};
+// For people: "uuid", "made by its default", "made by the application", "natural key".
+std::string_view to_string(KeyKind kind);
+// False: headroom can't keep two sides apart.
+inline bool needs_no_headroom(KeyKind kind) {
+  return kind != KeyKind::natural;
+}
+
 struct OtherKey {
-  std::string column;  // "public.profile.key"
-  std::string type;
-  std::string kind;  // "uuid", "made by its default", "made by the application"
+  std::string column;  // "public.profile.key", or "public.profile (tenant, lower(mail))"
+  std::string type;    // empty for several columns
+  KeyKind kind = KeyKind::natural;
   bool primary = false;
 };
-// Single columns of primary keys and unique indexes that no sequence feeds, by name.
+// Primary keys, unique indexes (partial ones and those of expressions too) and exclusion constraints that no
+// sequence feeds, by name.
 std::vector<OtherKey> keys_without_sequence(postgres::Connection& connection);
 
 }  // namespace sequences

@@ -5,6 +5,7 @@
 #include "replication/base/error.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
+#include "sequences/catalog_sql.h"
 #include "sequences/sequences.h"
 
 namespace sequences {
@@ -16,7 +17,8 @@ constexpr int kAttempts = 3;
 
 // Not those of extensions (dependency 'e'): the extension's script makes and fills them on each server.
 constexpr const char* kListSql = R"(
-SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle
+SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle,
+       pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), pg_catalog.has_sequence_privilege(c.oid, 'UPDATE')
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -28,49 +30,33 @@ SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqsta
                       AND d.deptype = 'e')
  ORDER BY n.nspname, c.relname)";
 
-// Columns a sequence feeds: owned ('a') and identity ('i') ones depend the sequence on the column, a default
-// expression with nextval('...'::regclass) depends on the sequence. Domains are followed to their base type.
-constexpr const char* kUsesSql = R"(
-WITH RECURSIVE uses AS (
-  SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
-    FROM pg_catalog.pg_depend d
-    JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
-   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-     AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-  UNION
-  SELECT d.refobjid, f.adrelid, f.adnum
-    FROM pg_catalog.pg_depend d
-    JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.refobjid
-    JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
-   WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-), columns AS (
-  SELECT u.sequence, n.nspname, c.relname, a.attname, a.attnum, a.atttypid AS type
-    FROM uses u
-    JOIN pg_catalog.pg_class c ON c.oid = u.relation
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.number AND NOT a.attisdropped
-), bases AS (
-  SELECT DISTINCT type, type AS base FROM columns
-  UNION
-  SELECT b.type, t.typbasetype
-    FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
-)
-SELECT c.sequence, c.nspname, c.relname, c.attname, b.base
-  FROM columns c
-  JOIN bases b ON b.type = c.type
+// Columns a sequence feeds, with their base types.
+std::string columns_sql() {
+  return uses_sql() + R"(
+SELECT u.sequence, n.nspname, c.relname, a.attname, b.base
+  FROM uses u
+  JOIN pg_catalog.pg_class c ON c.oid = u.relation
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.number AND NOT a.attisdropped
+  JOIN bases b ON b.type = a.atttypid
   JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype <> 'd'
- ORDER BY c.nspname, c.relname, c.attnum)";
+ ORDER BY n.nspname, c.relname, a.attnum)";
+}
 
 struct Listed {
   base::Oid oid = 0;
   Sequence sequence;
 };
 
+// NULL where the sequence was dropped meanwhile.
+bool has_right(const postgres::Result& rows, int row, int column) {
+  return rows.is_null(row, column) || rows.boolean(row, column);
+}
+
 std::vector<Listed> list(postgres::Connection& connection) {
   const auto rows = connection.exec(kListSql);
   std::vector<Listed> listed;
+  std::string unreadable;
   for (int row = 0; row < rows.rows(); ++row) {
     Listed one;
     one.oid = rows.oid(row, 0);
@@ -82,7 +68,16 @@ std::vector<Listed> list(postgres::Connection& connection) {
     one.sequence.start = rows.integer(row, 6);
     one.sequence.cache = rows.integer(row, 7);
     one.sequence.cycle = rows.boolean(row, 8);
+    one.sequence.settable = has_right(rows, row, 10);
+    if (!has_right(rows, row, 9)) {
+      unreadable += (unreadable.empty() ? "" : ", ") + one.sequence.display();
+    }
     listed.push_back(std::move(one));
+  }
+  if (!unreadable.empty()) {
+    throw base::Error("no right to read the sequence(s) " + unreadable)
+        .on(connection.server())
+        .with_sqlstate(postgres::sqlstate::kInsufficientPrivilege);
   }
   return listed;
 }
@@ -107,7 +102,7 @@ void add_uses(postgres::Connection& connection, std::vector<Listed>& listed) {
   for (auto& one : listed) {
     by_oid.emplace(one.oid, &one.sequence);
   }
-  const auto rows = connection.exec(kUsesSql);
+  const auto rows = connection.exec(columns_sql());
   for (int row = 0; row < rows.rows(); ++row) {
     const auto found = by_oid.find(rows.oid(row, 0));
     if (found == by_oid.end()) {

@@ -237,7 +237,7 @@ std::vector<Bump> plan_closed(const std::vector<Sequence>& open, const std::vect
     const Name name{sequence.schema, sequence.name};
     const auto other = there.find(name);
     if (other == there.end() || sequence.cycle || !sequence.is_called ||
-        other->second->increment != sequence.increment || other->second->cycle) {
+        other->second->increment != sequence.increment || other->second->cycle || !other->second->settable) {
       continue;
     }
     const auto range = ranges.find(name);

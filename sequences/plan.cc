@@ -45,6 +45,21 @@ void note_differences(const Sequence& closing, const Sequence& opening, base::Fi
   differs(base::Severity::warns, "maximum", closing.maximum, opening.maximum);
 }
 
+bool note_rights(const Sequence& closing, const Sequence& opening, base::Findings& findings) {
+  for (const auto* sequence : {&closing, &opening}) {
+    if (!sequence->settable) {
+      findings.push_back(finding(base::Severity::blocks, "sequence-privilege", *sequence,
+                                 "our role may not set the sequence " + sequence->display() +
+                                     " on the side that " + (sequence == &closing ? "closes" : "opens") +
+                                     feeds(*sequence),
+                                 "GRANT UPDATE ON SEQUENCE " + sequence->qualified() +
+                                     " to our role there; accepted by name, it is left as it is"));
+      return false;
+    }
+  }
+  return true;
+}
+
 // Neither side has handed anything out as far as `closing` and `opening` tell, or the closing side's first
 // value lies beyond everything the opening side has handed out: the next value is copied, not moved.
 bool still_unused(const Sequence& closing, const Sequence& opening) {
@@ -52,9 +67,22 @@ bool still_unused(const Sequence& closing, const Sequence& opening) {
          (!opening.is_called || further(closing.last_value, opening.last_value, closing.increment));
 }
 
-void note_room(const Sequence& sequence, std::uint64_t left, std::int64_t limit, base::Findings& findings) {
-  const std::string rest = std::to_string(left) + " values left before its limit " + std::to_string(limit);
-  if (left < 3) {
+// What is left before the limit, and where that is counted from.
+struct Left {
+  std::uint64_t values = 0;
+  std::int64_t limit = 0;
+  std::int64_t reached = 0;
+  bool by_opening = false;  // it is the opening side that is further
+
+  std::string text() const {
+    return std::to_string(values) + " values left before its limit " + std::to_string(limit) +
+           (by_opening ? ", since the side that opens is at " + std::to_string(reached) + " already" : "");
+  }
+};
+
+void note_room(const Sequence& sequence, const Left& left, base::Findings& findings) {
+  const std::string rest = left.text();
+  if (left.values < 3) {
     findings.push_back(
         finding(base::Severity::blocks, "sequence-exhausted", sequence,
                 "sequence " + sequence.display() + " has " + rest + feeds(sequence),
@@ -68,12 +96,11 @@ void note_room(const Sequence& sequence, std::uint64_t left, std::int64_t limit,
 }
 
 void note_overflow(const Sequence& sequence, const Demand& demand, const HeadroomRule& rule,
-                   std::uint64_t need, std::uint64_t left, std::int64_t limit, base::Findings& findings) {
+                   std::uint64_t need, const Left& left, base::Findings& findings) {
   findings.push_back(finding(
       base::Severity::blocks, "sequence-overflow", sequence,
       "sequence " + sequence.display() + " needs three ranges of " + std::to_string(need) + " values (" +
-          need_text(sequence, demand, rule) + "), but has " + std::to_string(left) +
-          " left before its limit " + std::to_string(limit) + feeds(sequence),
+          need_text(sequence, demand, rule) + "), but has " + left.text() + feeds(sequence),
       "widen the column and the sequence on both sides (ALTER SEQUENCE ... AS bigint), or plan a smaller "
       "sequences: {window, rollback-window}; accepted by name, the ranges are cut to a third of what is "
       "left"));
@@ -91,12 +118,12 @@ std::int64_t reached_by(const Sequence& sequence) {
                           : sequence.last_value;
 }
 
-void note_cut(const Sequence& sequence, const Wish& wish, std::uint64_t need, std::uint64_t left,
-              std::int64_t limit, base::Findings& findings) {
-  if (wish.rule.fixed > 0 || left < 3) {
-    note_room(sequence, left, limit, findings);
+void note_cut(const Sequence& sequence, const Wish& wish, std::uint64_t need, const Left& left,
+              base::Findings& findings) {
+  if (wish.rule.fixed > 0 || left.values < 3) {
+    note_room(sequence, left, findings);
   } else {
-    note_overflow(sequence, wish.demand, wish.rule, need, left, limit, findings);
+    note_overflow(sequence, wish.demand, wish.rule, need, left, findings);
   }
 }
 
@@ -134,7 +161,7 @@ Bump plan_one(const Sequence& closing, const Sequence& opening, const Wish& wish
   const auto step = std::min(need, left / 3);
   bump.clipped = step < need;
   if (bump.clipped) {
-    note_cut(closing, wish, need, left, limit, findings);
+    note_cut(closing, wish, need, {left, limit, reached, reached != bump.from}, findings);
   }
   const auto margin =
       closing.is_called || live ? step : 0;  // nothing was handed out: nothing to stay clear of
@@ -182,7 +209,8 @@ BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequ
     const Sequence& other = *found->second;
     there.erase(found);
     note_differences(sequence, other, plan.findings);
-    if (sequence.increment == other.increment && sequence.cycle == other.cycle) {
+    if (note_rights(sequence, other, plan.findings) && sequence.increment == other.increment &&
+        sequence.cycle == other.cycle) {
       plan.bumps.push_back(plan_one(sequence, other, wish, plan.findings));
     }
   }

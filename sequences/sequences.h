@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "replication/base/deadline.h"
 #include "replication/base/finding.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/fencing_token.h"
@@ -38,7 +39,9 @@ struct Sequence {
   std::vector<std::string> used_by;  // "public.orders.id": owned, identity or by default expression
   std::int64_t column_limit = 0;  // nearest limit of the columns it feeds, in its direction; 0 = none known
 
-  // Filled by the functions of inventory.h only: they cost more than a look at the sequence itself.
+  bool settable = true;  // whether our role may set it
+
+  // Filled by the functions of details.h only: they cost more than a look at the sequence itself.
   std::vector<std::string> mentioned_in;  // functions and defaults that name it in their text
   std::optional<std::int64_t> highest;    // the furthest id really present, where an index knows it
 
@@ -47,8 +50,8 @@ struct Sequence {
 };
 
 // Every sequence of the database outside system and temporary schemas, extensions and our own schema, whoever
-// owns it, by schema and name. Values are those of the moment of reading: sequences have no snapshot. Needs
-// SELECT on each.
+// owns it, by schema and name. Values are those of the moment of reading: sequences have no snapshot. Error
+// naming those our role may not read.
 std::vector<Sequence> inventory(postgres::Connection& connection);
 
 // What to set on both sides. Ids up to `from` were handed out; the opening side goes on behind target_value,
@@ -83,6 +86,11 @@ enum class Side { opens, closes };
 // lock table.
 void apply_bumps(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
                  const postgres::FencingToken& token);
+
+// Waits until nobody else bumps these servers and keeps others out until the session ends: two plans made at
+// the same time would give one range to both sides. StateError where it takes too long. Lock the source
+// first.
+void lock_bumps(postgres::Connection& connection, base::Deadline deadline);
 
 // The same for a live server, whose sessions go on: what they take meanwhile is left alone, the proof is a
 // real nextval (which uses up one value of each sequence). Error where a session ran past the headroom while

@@ -8,6 +8,7 @@
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/store.h"
 #include "replication/base/error.h"
+#include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "sequences/details.h"
 #include "sequences/headroom.h"
@@ -22,6 +23,8 @@ using base::ExitCode;
 using sequences::Name;
 using sequences::Sequence;
 using steps::Side;
+
+constexpr base::milliseconds kBumpWait{30'000};  // for another bump to end
 
 // The servers that were given, with what was seen on each.
 struct Seen {
@@ -120,7 +123,8 @@ int SequencesVerb::list() {
       }
     }
     for (const auto& key : sequences::keys_without_sequence(connection)) {
-      list.other_keys.push_back({server, key.column, key.type, key.kind, key.primary});
+      list.other_keys.push_back({server, key.column, key.type, std::string(sequences::to_string(key.kind)),
+                                 key.primary, sequences::needs_no_headroom(key.kind)});
     }
   }
   return print(list);
@@ -202,6 +206,7 @@ void SequencesVerb::set(const sequences::BumpPlan& plan) {
     sequences::bump_live(connection, plan.bumps,
                          seen.side == Side::source ? sequences::Side::closes : sequences::Side::opens,
                          token(connection));
+    base::fault_point("bump.after-source");
   }
   if (both() && token(servers_.source()).epoch() == token(servers_.target()).epoch()) {
     sequences::share_ledger(servers_.source(), servers_.target(), token(servers_.source()));
@@ -211,10 +216,14 @@ void SequencesVerb::set(const sequences::BumpPlan& plan) {
 int SequencesVerb::plan(bool bump) {
   if (bump) {
     refuse_in_migration();
+    for (auto& seen : seen_) {
+      sequences::lock_bumps(at(seen), base::Deadline::in(kBumpWait + invocation_.interval));
+    }
   }
   measure();
   auto plan = make_plan();
   drop_issued(plan);
+  base::fault_point("bump.after-plan");
   state::SequenceList list;
   list.findings = plan.findings;
   list.sessions = demand_.sessions;

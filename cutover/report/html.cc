@@ -207,9 +207,10 @@ void write_conflicts(std::string& out, const Report& report) {
                     {one.table},
                     {one.key},
                     {one.kind, "bad"},
+                    {one.made_by.empty() ? "not known" : one.made_by},
                     {one.lsn}});
   }
-  table(out, {"at", "direction", "table", "key", "what", "LSN"}, rows);
+  table(out, {"at", "direction", "table", "key", "what", "id made by", "LSN"}, rows);
 }
 
 void write_steps(std::string& out, const Report& report) {

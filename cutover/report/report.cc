@@ -48,13 +48,7 @@ void write_results(const Report& report, v1::Report& message) {
     to.set_clipped(sequence.clipped);
   }
   for (const auto& conflict : report.conflicts) {
-    auto& to = *message.add_conflicts();
-    to.set_at_us(conflict.at_us);
-    to.set_direction(clean(conflict.direction));
-    to.set_table(clean(conflict.table));
-    to.set_key(clean(conflict.key));
-    to.set_kind(clean(conflict.kind));
-    to.set_lsn(clean(conflict.lsn));
+    state::to_message(conflict, *message.add_conflicts());
   }
 }
 
@@ -93,12 +87,7 @@ void read_results(const v1::Report& message, Report& report) {
                                 .clipped = sequence.clipped()});
   }
   for (const auto& conflict : message.conflicts()) {
-    report.conflicts.push_back({.at_us = conflict.at_us(),
-                                .direction = conflict.direction(),
-                                .table = conflict.table(),
-                                .key = conflict.key(),
-                                .kind = conflict.kind(),
-                                .lsn = conflict.lsn()});
+    report.conflicts.push_back(state::from_message(conflict));
   }
 }
 

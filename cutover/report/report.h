@@ -42,10 +42,7 @@ struct SequenceRecord {
   bool clipped = false;
 };
 
-struct ConflictRecord {
-  std::int64_t at_us = 0;
-  std::string direction = {}, table = {}, key = {}, kind = {}, lsn = {};
-};
+using state::ConflictRecord;
 
 struct Report {
   std::string name = {};

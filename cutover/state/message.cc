@@ -167,6 +167,9 @@ void write_lists(const Status& status, v1::Status& message) {
   for (const auto& range : status.sequence_ranges) {
     write_range(range, *message.add_sequence_ranges());
   }
+  for (const auto& conflict : status.conflicts) {
+    to_message(conflict, *message.add_conflicts());
+  }
   for (const auto& finding : status.findings) {
     *message.add_findings() = finding_message(finding);
   }
@@ -194,6 +197,9 @@ void read_lists(const v1::Status& message, Status& status) {
   }
   for (const auto& range : message.sequence_ranges()) {
     status.sequence_ranges.push_back(read_range(range));
+  }
+  for (const auto& conflict : message.conflicts()) {
+    status.conflicts.push_back(from_message(conflict));
   }
   for (const auto& finding : message.findings()) {
     status.findings.push_back(finding_of(finding));
@@ -250,6 +256,26 @@ void read_parts(const v1::Status& message, Status& status) {
 }
 
 }  // namespace
+
+void to_message(const ConflictRecord& conflict, v1::Report_Conflict& message) {
+  message.set_at_us(conflict.at_us);
+  message.set_direction(clean(conflict.direction));
+  message.set_table(clean(conflict.table));
+  message.set_key(clean(conflict.key));
+  message.set_kind(clean(conflict.kind));
+  message.set_lsn(clean(conflict.lsn));
+  message.set_made_by(clean(conflict.made_by));
+}
+
+ConflictRecord from_message(const v1::Report_Conflict& message) {
+  return {.at_us = message.at_us(),
+          .direction = message.direction(),
+          .table = message.table(),
+          .key = message.key(),
+          .kind = message.kind(),
+          .lsn = message.lsn(),
+          .made_by = message.made_by()};
+}
 
 std::string clean(std::string_view text) {
   std::string valid;

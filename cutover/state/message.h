@@ -14,6 +14,7 @@ class Message;
 }
 namespace pgcutover::v1 {
 
+class Report_Conflict;
 class Status;
 }  // namespace pgcutover::v1
 
@@ -29,5 +30,7 @@ std::string clean(std::string_view text);
 
 void to_message(const Status& status, ::pgcutover::v1::Status& message);
 Status from_message(const ::pgcutover::v1::Status& message);
+void to_message(const ConflictRecord& conflict, ::pgcutover::v1::Report_Conflict& message);
+ConflictRecord from_message(const ::pgcutover::v1::Report_Conflict& message);
 
 }  // namespace cutover::state

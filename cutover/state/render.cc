@@ -139,6 +139,11 @@ std::string range_text(const SequenceRangeStatus& range) {
 
 namespace {
 
+std::string conflict_text(const ConflictRecord& conflict) {
+  return conflict.table + " " + conflict.key + ": " + conflict.kind + ", " + conflict.direction + " at " +
+         conflict.lsn + (conflict.made_by.empty() ? "" : ", id made by the " + conflict.made_by);
+}
+
 std::string controller_text(const ControllerStatus& controller) {
   std::string text = controller.alive ? "alive" : "none alive";
   if (!controller.host.empty()) {
@@ -296,6 +301,9 @@ std::string render_text(const Status& status) {
   }
   for (const auto& range : status.sequence_ranges) {
     add_line(out, "ids", range_text(range));
+  }
+  for (const auto& conflict : status.conflicts) {
+    add_line(out, "conflict", conflict_text(conflict));
   }
   add_line(out, "controller", controller_text(status.controller));
   out += findings_text(status.findings);

@@ -110,6 +110,7 @@ std::string to_json(const SequenceList& list) {
     to.set_type(clean(key.type));
     to.set_kind(clean(key.kind));
     to.set_primary(key.primary);
+    to.set_needs_no_headroom(key.needs_no_headroom);
   }
   // One way from these structs to messages: a status that has nothing else.
   Status holder;
@@ -135,8 +136,10 @@ std::string to_text(const SequenceList& list) {
     text += range_text(range) + "\n";
   }
   for (const auto& key : list.other_keys) {
-    text += key.server + ": " + key.column + " (" + key.type + ") has no sequence: " + key.kind +
-            "; no headroom is needed, and none can keep two sides apart\n";
+    text += key.server + ": " + key.column + (key.type.empty() ? "" : " (" + key.type + ")") + ": " +
+            key.kind +
+            (key.needs_no_headroom ? ", needs no headroom\n"
+                                   : ", headroom can't help: both sides can make the same one\n");
   }
   return text + findings_text(list.findings);
 }

@@ -33,6 +33,7 @@ struct BumpLine {
 struct KeyLine {
   std::string server = {}, column = {}, type = {}, kind = {};
   bool primary = false;
+  bool needs_no_headroom = false;  // false: headroom can't help
 };
 
 struct SequenceList {

@@ -82,6 +82,13 @@ struct SequenceRangeStatus {
 };
 std::string range_text(const SequenceRangeStatus& range);
 
+// A change that met no row on the other side.
+struct ConflictRecord {
+  std::int64_t at_us = 0;
+  std::string direction = {}, table = {}, key = {}, kind = {}, lsn = {};
+  std::string made_by = {};  // the server whose sequence the row's id is from; empty: not known
+};
+
 struct ControllerStatus {
   std::string host = {}, version = {};
   std::int64_t pid = 0, epoch = 0;
@@ -102,6 +109,7 @@ struct Status {
   std::vector<SlotStatus> slots = {};
   std::vector<SwitchStatus> switches = {};                // oldest first
   std::vector<SequenceRangeStatus> sequence_ranges = {};  // the most used first
+  std::vector<ConflictRecord> conflicts = {};             // not yet found repaired, the newest first
   ControllerStatus controller;
   base::Findings findings = {};
   std::string message = {};  // one line: what happens next, or what is needed

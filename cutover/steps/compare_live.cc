@@ -8,6 +8,7 @@
 #include "replication/postgres/transaction.h"
 #include "replication/stream/marker.h"
 #include "replication/stream/slot.h"
+#include "sequences/attribution.h"
 
 namespace cutover::steps {
 namespace {
@@ -86,6 +87,11 @@ verify::Comparison compare_live(Context& context, Link& link,
   options.target_snapshot = from == Side::source ? far_snapshot : near_snapshot;
   options.jobs = context.plan.copy_jobs;
   options.progress = progress;
+  const sequences::Attribution attribution(context.servers.at(to));
+  options.made_by = [&attribution](const catalog::Table& table, const std::string& column,
+                                   const std::string& value) {
+    return attribution.made_by(table.schema, table.name, column, value);
+  };
   return verify::compare(options, tables, context.servers.stop());
 }
 

@@ -1,5 +1,6 @@
 #include "cutover/steps/finish.h"
 
+#include "cutover/steps/conflicts.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
@@ -19,6 +20,7 @@ using base::milliseconds;
 namespace stream = replication::stream;
 
 constexpr milliseconds kDrop{30'000};
+constexpr int kConflictsMax = 1'000;  // in a report, of each side
 
 void drop_stream_objects(Context& context) {
   for (const Side side : {Side::source, Side::target}) {
@@ -112,19 +114,6 @@ void empty_database(postgres::Connection& connection, const postgres::Params& ex
       "FROM pg_cast x WHERE oid >= 16384" +
           std::string(kOurs));
   connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
-}
-
-std::vector<report::ConflictRecord> read_conflicts(postgres::Connection& connection) {
-  const auto rows = connection.exec(
-      "SELECT (extract(epoch FROM at) * 1000000)::bigint, direction, schema_name || '.' || table_name, key, "
-      "kind, "
-      "lsn::text FROM pgcutover.conflict ORDER BY at LIMIT 1000");
-  std::vector<report::ConflictRecord> conflicts;
-  for (int row = 0; row < rows.rows(); ++row) {
-    conflicts.push_back({rows.integer(row, 0), rows.text_or(row, 1, ""), rows.text_or(row, 2, ""),
-                         rows.text_or(row, 3, ""), rows.text_or(row, 4, ""), rows.text_or(row, 5, "")});
-  }
-  return conflicts;
 }
 
 }  // namespace
@@ -248,7 +237,7 @@ report::Report make_report(Context& context, const state::Status& status) {
       }
       report.steps.push_back({event.step, event.kind, event.message, 0, event.at_us});
     }
-    for (const auto& conflict : read_conflicts(connection)) {
+    for (const auto& conflict : read_conflicts(connection, "0", kConflictsMax)) {
       report.conflicts.push_back(conflict);
     }
     const auto fence = read_fence(connection);

@@ -1,5 +1,6 @@
 #include "cutover/steps/status.h"
 
+#include "cutover/steps/conflicts.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/store.h"
 #include "cutover/traffic/traffic.h"
@@ -12,6 +13,8 @@ namespace cutover::steps {
 namespace {
 
 using base::milliseconds;
+
+constexpr int kConflictsMax = 20;  // shown of each side
 
 std::string version_text(int version) {
   return std::to_string(version / 10000) + "." + std::to_string(version % 10000);
@@ -38,6 +41,21 @@ std::optional<Fence> look_at(Servers& servers, Side side, state::ServerStatus& s
     base::log::warn(error.describe());
   }
   return std::nullopt;
+}
+
+// What a comparison hasn't found repaired since, of both sides that answer.
+void add_conflicts(Servers& servers, Side side, state::Status& status) {
+  try {
+    const auto settled = read_fact(servers.target(), "conflicts-settled." + std::string(to_string(side)));
+    for (auto& conflict : read_conflicts(servers.at(side), settled.value_or("0"), kConflictsMax)) {
+      status.conflicts.push_back(std::move(conflict));
+    }
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    base::log::warn("the conflicts on the " + std::string(to_string(side)) +
+                    " could not be read: " + error.describe());
+  }
 }
 
 std::string writes_go_to(const std::optional<Fence>& source, const std::optional<Fence>& target) {
@@ -86,6 +104,10 @@ state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
   } else if (source && read_run(servers.source())) {
     status.state = "unknown";
     status.message = "only the source can be asked";
+  }
+  if (source && target && status.state != "none") {
+    add_conflicts(servers, Side::target, status);
+    add_conflicts(servers, Side::source, status);
   }
   if (status.state == "none") {
     status.message = "there is no migration here, or it is finished: nothing is known about who takes writes";

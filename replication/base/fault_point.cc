@@ -27,7 +27,9 @@ constexpr std::array kFaultPoints{
     "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",
     "switch.after-open", "switch.after-move", "switch.after-release", "switch.after-reverse",
     // finish and cancel
-    "finish.after-slots", "finish.after-source-schema", "cancel.after-slots", "cancel.after-source-schema"};
+    "finish.after-slots", "finish.after-source-schema", "cancel.after-slots", "cancel.after-source-schema",
+    // sequences bump
+    "bump.after-plan", "bump.after-source"};
 
 bool listed(std::string_view name) {
   return std::find(kFaultPoints.begin(), kFaultPoints.end(), name) != kFaultPoints.end();

@@ -138,7 +138,14 @@ void Run::fill(TableResult& result, Side& source, Side& target, const catalog::T
   DifferenceLimits limits;
   limits.keys_max = options_.keys_max;
   try {
-    result.detail = describe_differences(source, target, sql, std::max(here.rows, there.rows), limits);
+    MadeBy made_by;
+    if (options_.made_by) {
+      made_by = [&](const std::string& column, const std::string& value) {
+        return options_.made_by(table, column, value);
+      };
+    }
+    result.detail =
+        describe_differences(source, target, sql, std::max(here.rows, there.rows), limits, made_by);
   } catch (const base::Stopped&) {
     throw;
   } catch (const base::Error& error) {

@@ -39,6 +39,10 @@ struct CompareOptions {
   int jobs = 2;
   int keys_max = 10;                                                    // differing keys to list per table
   std::function<void(std::int64_t done, std::int64_t total)> progress;  // tables; serialised
+  // Which server made the row with this value in a column of its key; empty where nobody knows. Called by
+  // all jobs.
+  std::function<std::string(const catalog::Table& table, const std::string& column, const std::string& value)>
+      made_by;
 };
 
 struct Comparison {

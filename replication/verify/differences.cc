@@ -104,7 +104,19 @@ std::string verdict(const Key& key) {
   return times(here) + " on the source, " + times(there) + " on the target";
 }
 
-std::string list(const std::map<std::int64_t, Key>& keys, const std::string& label, int keys_max, bool more) {
+std::string maker(const Key& key, const TableSql& sql, const MadeBy& made_by) {
+  const auto fields = fields_of(key.text);
+  const auto& columns = sql.key_columns();
+  for (std::size_t i = 0; made_by && i < std::min(fields.size(), columns.size()); ++i) {
+    if (const auto server = made_by(columns[i], fields[i]); !server.empty()) {
+      return ", " + columns[i] + " made by the " + server;
+    }
+  }
+  return {};
+}
+
+std::string list(const std::map<std::int64_t, Key>& keys, const TableSql& sql, int keys_max, bool more,
+                 const MadeBy& made_by) {
   std::string text;
   int named = 0;
   for (const auto& [hash, key] : keys) {
@@ -115,7 +127,8 @@ std::string list(const std::map<std::int64_t, Key>& keys, const std::string& lab
       more = true;
       break;
     }
-    text += (text.empty() ? "" : "; ") + label + " = " + key.text + " " + verdict(key);
+    text += (text.empty() ? "" : "; ") + sql.key_label() + " = " + key.text + " " + verdict(key) +
+            maker(key, sql, made_by);
     ++named;
   }
   return text + (more ? "; and more" : "");
@@ -124,7 +137,7 @@ std::string list(const std::map<std::int64_t, Key>& keys, const std::string& lab
 }  // namespace
 
 std::string describe_differences(Side& source, Side& target, const TableSql& sql, std::int64_t rows,
-                                 const DifferenceLimits& limits) {
+                                 const DifferenceLimits& limits, const MadeBy& made_by) {
   if (limits.keys_max <= 0) {
     return {};
   }
@@ -156,7 +169,7 @@ std::string describe_differences(Side& source, Side& target, const TableSql& sql
   std::map<std::int64_t, Key> keys;
   read_keys(here, keys, true);
   read_keys(there, keys, false);
-  return list(keys, sql.key_label(), limits.keys_max, more);
+  return list(keys, sql, limits.keys_max, more, made_by);
 }
 
 }  // namespace replication::verify

@@ -7,6 +7,7 @@
 // first.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "replication/verify/side.h"
@@ -21,9 +22,12 @@ struct DifferenceLimits {
   std::int64_t fetched_rows_max = 200'000;  // rows of all fetched buckets, a side
 };
 
-// "(id) = (5) missing on the target; (id) = (7) different; and more". `rows` is the larger side's number of
-// rows.
+// The server that made the row with this value in this column; empty where nobody knows.
+using MadeBy = std::function<std::string(const std::string& column, const std::string& value)>;
+
+// "(id) = (5) missing on the target, id made by the source; (id) = (7) different; and more". `rows` is the
+// larger side's number of rows.
 std::string describe_differences(Side& source, Side& target, const TableSql& sql, std::int64_t rows,
-                                 const DifferenceLimits& limits);
+                                 const DifferenceLimits& limits, const MadeBy& made_by = {});
 
 }  // namespace replication::verify

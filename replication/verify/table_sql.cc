@@ -35,7 +35,8 @@ std::vector<std::string> compared_columns(const catalog::Table& table) {
 
 TableSql::TableSql(const catalog::Table& table) : table_(table.qualified()) {
   row_ = row_text(compared_columns(table));
-  key_ = table.keyless() ? row_ : row_text(table.key);
+  key_columns_ = table.keyless() ? compared_columns(table) : table.key;
+  key_ = row_text(key_columns_);
   for (const auto& column : table.key) {
     key_label_ += (key_label_.empty() ? "(" : ", ") + column;
   }
@@ -72,6 +73,34 @@ std::string TableSql::rows(std::int64_t mask, const std::vector<std::int64_t>& v
   }
   return "SELECT h, r, pg_catalog.count(*), pg_catalog.min(k) FROM " + hashed_rows() + " WHERE h & " +
          std::to_string(mask) + " = ANY ('{" + list + "}'::pg_catalog.int8[]) GROUP BY h, r ORDER BY h, r";
+}
+
+std::vector<std::string> fields_of(std::string_view row_text) {
+  std::vector<std::string> fields;
+  if (!row_text.starts_with('(')) {
+    return fields;
+  }
+  std::string field;
+  bool quoted = false;
+  for (std::size_t at = 1; at < row_text.size(); ++at) {
+    const char c = row_text[at];
+    const bool doubled = at + 1 < row_text.size() && row_text[at + 1] == c;
+    if (!quoted && (c == ',' || c == ')')) {
+      fields.push_back(std::move(field));
+      field.clear();
+      if (c == ')') {
+        break;
+      }
+    } else if (quoted && doubled && (c == '"' || c == '\\')) {
+      field += c;
+      ++at;
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else {
+      field += c;
+    }
+  }
+  return fields;
 }
 
 }  // namespace replication::verify

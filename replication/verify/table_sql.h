@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "replication/catalog/catalog.h"
@@ -34,11 +35,18 @@ class TableSql {
 
   // "(id)", or "row" where there is no key: then the row's whole text takes the key's place.
   const std::string& key_label() const { return key_label_; }
+  // The columns of that text.
+  const std::vector<std::string>& key_columns() const { return key_columns_; }
 
  private:
   std::string hashed_rows() const;
   std::string table_, key_, row_, key_label_;
+  std::vector<std::string> key_columns_;
 };
+
+// The fields of a row's text image, e.g. of a key: (5,"a ""b""") has 5 and a "b". A field that was cut off
+// with the text is left out; NULL is empty.
+std::vector<std::string> fields_of(std::string_view row_text);
 
 // Columns that hold data of their own, by name.
 std::vector<std::string> compared_columns(const catalog::Table& table);

@@ -2,6 +2,7 @@
 // on both sides, and the kinds of sequences there are.
 #include <atomic>
 #include <doctest/doctest.h>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -169,6 +170,13 @@ TEST_CASE("list shows what a text names, the furthest id present and keys that n
   cluster().sql(pair.source(), R"(
     CREATE SEQUENCE by_text; CREATE SEQUENCE "Odd Name"; CREATE SEQUENCE forgotten;
     CREATE TABLE a (id bigint DEFAULT nextval('by_text'::text), key uuid PRIMARY KEY, mail text UNIQUE);
+    CREATE DOMAIN token AS uuid;
+    CREATE TABLE c (id text PRIMARY KEY, made text UNIQUE DEFAULT md5(random()::text), t token UNIQUE DEFAULT NULL,
+                    fixed text UNIQUE DEFAULT 'none'::varchar, a uuid UNIQUE REFERENCES a, during tstzrange, gone boolean,
+                    EXCLUDE USING gist (during WITH &&));
+    CREATE UNIQUE INDEX ON c (lower(id)) WHERE NOT gone;
+    CREATE TABLE d (c text REFERENCES c, a uuid REFERENCES a, PRIMARY KEY (c, a));
+    CREATE TABLE e (a uuid PRIMARY KEY REFERENCES a, id serial, other int, UNIQUE (other, id));
     CREATE FUNCTION next_odd() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('"Odd Name"'::text) $$;
     CREATE TABLE b (id serial PRIMARY KEY); INSERT INTO b VALUES (900);)");
   const auto result = Pair::run({"list", "--source", cluster().conninfo(pair.source())});
@@ -179,8 +187,24 @@ TEST_CASE("list shows what a text names, the furthest id present and keys that n
             "public.forgotten not used, starts at 1, limit 9223372036854775807; used by nothing"));
   CHECK(has(result.output, "furthest id present 900"));
   CHECK(has(result.output, "sequence-behind-data"));
-  CHECK(has(result.output, "public.a.key (uuid) has no sequence: uuid"));
-  CHECK(has(result.output, "public.a.mail (text) has no sequence: made by the application"));
+  const std::vector<std::pair<std::string, std::string>> needless{
+      {"public.a.key (uuid)", "uuid"},
+      {"public.c.id (text)", "made by the application"},
+      {"public.c.made (text)", "made by its default"},
+      {"public.c.t (public.token)", "uuid"}};
+  for (const auto& [column, kind] : needless) {
+    CHECK_MESSAGE(has(result.output, "source: " + column + ": " + kind + ", needs no headroom\n"), column);
+  }
+  for (const char* column :
+       {"public.a.mail (text)", "public.c.fixed (text)", "public.c.a (uuid)", "public.c (during)",
+        "public.c (lower(id))", "public.d (c, a)", "public.e.a (uuid)"}) {
+    CHECK_MESSAGE(has(result.output, "source: " + std::string(column) + ": natural key, headroom can't help"),
+                  column);
+  }
+  CHECK_FALSE(has(result.output, "public.e (other, id)"));
+  CHECK_FALSE(has(result.output, "public.b.id ("));
+  const auto json = Pair::run({"list", "--json", "--source", cluster().conninfo(pair.source())});
+  CHECK(has(json.output, "\"kind\":\"made by the application\",\"primary\":true,\"needsNoHeadroom\":true"));
 }
 
 TEST_CASE("what can't get ranges is refused with its numbers before anything is changed") {
@@ -288,6 +312,148 @@ TEST_CASE(
   CHECK(has(result.output, "sequence public.another is missing on the side that opens"));
   CHECK(has(result.output, "public.dropped exists only on the side that opens"));
   CHECK_FALSE(has(result.output, "public.stays"));
+}
+
+// What a side handed out, from its tables; none may be on both.
+void check_disjoint(const Pair& pair) {
+  const std::string ids = "SELECT id FROM t";
+  std::set<std::string> seen;
+  for (const auto& database : {pair.source(), pair.target()}) {
+    const auto rows = cluster().sql(database, ids);
+    CHECK(rows.rows() > 0);
+    for (int row = 0; row < rows.rows(); ++row) {
+      CHECK_MESSAGE(seen.insert(rows.text(row, 0)).second, rows.text(row, 0));
+    }
+  }
+}
+
+// Both sides' newest ranges, which must not meet.
+void check_ranges(const Pair& pair) {
+  const std::string newest =
+      "SELECT last_value || ' ' || reserved_until FROM pgcutover.sequence_ledger WHERE sequence_name = "
+      "'t_id_seq' "
+      "AND server = '";
+  const auto range = [&](const std::string& server) {
+    const auto text = value(pair.source(), newest + server + "' ORDER BY set_at DESC LIMIT 1");
+    CHECK(text == value(pair.target(), newest + server + "' ORDER BY set_at DESC LIMIT 1"));
+    return std::pair(std::stol(text), std::stol(text.substr(text.find(' '))));
+  };
+  const auto source = range("source");
+  const auto target = range("target");
+  CHECK(target.first < target.second);
+  CHECK(target.second <= source.first);
+  CHECK(source.first < source.second);
+}
+
+std::unique_ptr<harness::Tool> start_bump(const Pair& pair, const std::string& fault) {
+  harness::ToolOptions options;
+  options.env = harness::fault_environment(fault);
+  return std::make_unique<harness::Tool>(
+      std::vector<std::string>{"sequences", "bump", "--yes", "--source", cluster().conninfo(pair.source()),
+                               "--target", cluster().conninfo(pair.target()), "--interval", "100ms"},
+      options);
+}
+
+TEST_CASE("a bump that dies between the two sides, or whose server does, is done by calling it again") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  SUBCASE("the tool") {
+    auto bump = start_bump(pair, "bump.after-source:kill");
+    CHECK(bump->wait(deadline) != 0);
+  }
+  SUBCASE("the server") {
+    auto bump = start_bump(pair, "bump.after-source:stop");
+    bump->wait_frozen(deadline);
+    cluster().kill9();
+    cluster().start();
+    bump->thaw();
+    CHECK(bump->wait(deadline) != 0);
+  }
+  CHECK(value(pair.source(), "SELECT last_value > 20000 FROM t_id_seq") == "t");
+  CHECK(value(pair.target(), "SELECT last_value FROM t_id_seq") == "1");
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 50)");  // nobody waits for us
+  const auto again = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(again.exit_code == 0, again.errors);
+  for (const auto& database : {pair.source(), pair.target()}) {
+    cluster().sql(database, "INSERT INTO t SELECT FROM generate_series(1, 50)");
+  }
+  check_ranges(pair);
+  check_disjoint(pair);
+  CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+}
+
+TEST_CASE("two bumps at the same time are one") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  auto first = start_bump(pair, "bump.after-plan:stop");
+  first->wait_frozen(deadline);  // its plan is made, nothing is set
+  auto second = start_bump(pair, "bump.after-plan:stop");
+  harness::wait_until(deadline, "the second one asks for the lock", [&] {
+    return value("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = '" + pair.source() +
+                                 "' AND query LIKE '%pg_try_advisory_lock%' AND state = 'idle'") == "1";
+  });
+  first->thaw();
+  CHECK(first->wait(deadline) == 0);
+  second->wait_frozen(deadline);
+  second->thaw();
+  CHECK(second->wait(deadline) == 0);
+  CHECK(has(second->output(), "nothing to set"));
+  for (const auto& database : {pair.source(), pair.target()}) {
+    cluster().sql(database, "INSERT INTO t SELECT FROM generate_series(1, 50)");
+    CHECK(value(database, "SELECT count(*) FROM pgcutover.sequence_ledger") == "2");
+  }
+  check_ranges(pair);
+  check_disjoint(pair);
+}
+
+TEST_CASE("a sequence without rights is named before anything is changed, and can be left out by name") {
+  const Pair pair;
+  cluster().sql("postgres",
+                "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'bumper') THEN CREATE "
+                "ROLE bumper LOGIN; END IF; END $$");
+  pair.both(
+      "CREATE SEQUENCE fine; CREATE SEQUENCE shut; CREATE SEQUENCE dark; "
+      "GRANT SELECT, UPDATE, USAGE ON fine TO bumper; GRANT SELECT ON shut, dark TO bumper; "
+      "GRANT UPDATE ON dark TO bumper");
+  for (const auto& database : {pair.source(), pair.target()}) {
+    cluster().sql("postgres", "GRANT CREATE ON DATABASE " + database + " TO bumper");
+  }
+  const auto bump = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"bump", "--yes", "--interval", "100ms", "--source",
+                               cluster().conninfo(pair.source(), "bumper"), "--target",
+                               cluster().conninfo(pair.target(), "bumper")});
+    return Pair::run(more);
+  };
+  cluster().sql(pair.target(), "REVOKE SELECT ON dark FROM bumper");
+  const auto unreadable = bump({});
+  CHECK(unreadable.exit_code != 0);
+  CHECK_MESSAGE(has(unreadable.errors, "no right to read the sequence(s) public.dark"), unreadable.errors);
+  CHECK(has(unreadable.errors, "GRANT SELECT, UPDATE ON ALL SEQUENCES"));
+  cluster().sql(pair.target(), "GRANT SELECT ON dark TO bumper");
+  const auto refused = bump({});
+  CHECK(refused.exit_code == 3);
+  CHECK_MESSAGE(has(refused.output, "sequence-privilege: our role may not set the sequence public.shut"),
+                refused.output);
+  CHECK(value(pair.source(), "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgcutover'") == "0");
+  const auto accepted = bump({"--accept", "sequence-privilege"});
+  CHECK_MESSAGE(accepted.exit_code == 0, accepted.output << accepted.errors);
+  CHECK(value(pair.source(),
+              "SELECT (SELECT last_value > 1 FROM fine) AND (SELECT last_value > 1 FROM dark) AND "
+              "(SELECT last_value = 1 FROM shut)") == "t");
+}
+
+TEST_CASE("a sequence at its limit on one side only is refused, and says which side it is") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id smallserial)");
+  cluster().sql(pair.target(), "SELECT setval('t_id_seq', 32767)");
+  const auto result = pair.tool({"bump", "--yes"});
+  CHECK(result.exit_code == 3);
+  CHECK_MESSAGE(has(result.output, "since the side that opens is at 32767 already"), result.output);
+  CHECK(value(pair.source(), "SELECT last_value FROM t_id_seq") == "1");
 }
 
 }  // namespace

@@ -59,7 +59,8 @@ Report example() {
                        .table = "public.a",
                        .key = "id=3",
                        .kind = "missing",
-                       .lsn = "0/9"}};
+                       .lsn = "0/9",
+                       .made_by = "target"}};
   return report;
 }
 
@@ -72,6 +73,7 @@ TEST_CASE("a report that is written as JSON and read again is the same") {
   CHECK(to_json(again) == json);
   CHECK(to_html(again) == to_html(report));
   CHECK(again.sequences.at(0).clipped);
+  CHECK(again.conflicts.at(0).made_by == "target");
   CHECK(again.fences.at(0).sessions_ended == 3);
   CHECK(again.verify.at(1).target_rows == 4);
 }

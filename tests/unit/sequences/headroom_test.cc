@@ -65,7 +65,8 @@ TEST_CASE("a need that doesn't fit is refused with the numbers and a remedy, and
   CHECK(plan.findings[0].severity == base::Severity::blocks);
   CHECK(plan.findings[0].message.find("180000000 values (1000 ids/s x (3600 s + 86400 s) x 2") !=
         std::string::npos);
-  CHECK(plan.findings[0].message.find("147483647 left before its limit 2147483647") != std::string::npos);
+  CHECK(plan.findings[0].message.find("147483647 values left before its limit 2147483647") !=
+        std::string::npos);
   CHECK(plan.findings[0].remedy.find("rollback-window") != std::string::npos);
   REQUIRE(plan.bumps.size() == 1);
   CHECK(plan.bumps[0].clipped);

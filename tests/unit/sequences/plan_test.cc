@@ -137,6 +137,33 @@ TEST_CASE("a sequence without room blocks") {
   CHECK(only(plan).target_value == 32'766);
 }
 
+TEST_CASE("a sequence at its limit on the opening side only blocks, and the message says which side it is") {
+  auto closing = used(5);
+  auto opening = used(32'767);
+  closing.maximum = opening.maximum = 32'767;
+  const auto plan = plan_bumps({closing}, {opening}, 10);
+  REQUIRE(plan.findings.size() == 1);
+  CHECK(plan.findings[0].id == "sequence-exhausted");
+  CHECK(plan.findings[0].message ==
+        "sequence public.s has 0 values left before its limit 32767, since the side that opens is at 32767 "
+        "already");
+}
+
+TEST_CASE("a sequence our role may not set blocks by name, and is left alone where that is accepted") {
+  for (const bool closes : {true, false}) {
+    auto closing = used(5);
+    auto opening = used(5);
+    (closes ? closing : opening).settable = false;
+    const auto plan = plan_bumps({closing}, {opening}, 10);
+    CHECK(plan.bumps.empty());
+    REQUIRE(plan.findings.size() == 1);
+    CHECK(plan.findings[0].id == "sequence-privilege");
+    CHECK(plan.findings[0].severity == base::Severity::blocks);
+    CHECK((plan.findings[0].message.find("the side that closes") != std::string::npos) == closes);
+    CHECK(plan.findings[0].remedy.starts_with("GRANT UPDATE ON SEQUENCE \"public\".\"s\""));
+  }
+}
+
 TEST_CASE("the ends of 64 bits don't overflow") {
   auto up = used(kMin);
   up.minimum = kMin;

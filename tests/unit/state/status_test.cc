@@ -65,6 +65,13 @@ Status example() {
                    .retained_bytes = 5,
                    .safe_bytes = -1,
                    .runway_seconds = 7200}};
+  status.conflicts = {{.at_us = 9,
+                       .direction = "forward",
+                       .table = "public.a",
+                       .key = "id = 3",
+                       .kind = "update_missing",
+                       .lsn = "0/9",
+                       .made_by = "source"}};
   status.switches = {{.direction = "switch",
                       .outcome = "done",
                       .pause_ms = 612.5,
@@ -105,6 +112,9 @@ TEST_CASE("a status that is written as JSON and read again is the same") {
   CHECK(again.streams.at(0).changes == 10'000'000'000);
   CHECK(again.streams.at(0).lag_seconds == doctest::Approx(0.2));
   CHECK(again.slots.at(0).safe_bytes == -1);
+  CHECK(again.conflicts.at(0).made_by == "source");
+  CHECK(
+      contains(render_text(again), "public.a id = 3: update_missing, forward at 0/9, id made by the source"));
   CHECK(again.switches.at(0).pause_ms == doctest::Approx(612.5));
   CHECK(again.findings.at(1).severity == base::Severity::blocks);
   CHECK(again.controller.alive);

@@ -43,6 +43,18 @@ TEST_CASE("rows are told apart by their key, or by themselves where there is non
             "hashtextextended(ROW(t.\"I d\", t.\"t\")::pg_catalog.text, 0) AS h") != std::string::npos);
 }
 
+TEST_CASE("the fields of a key are read from its text, but not one that was cut off") {
+  using Fields = std::vector<std::string>;
+  CHECK(fields_of("(5)") == Fields{"5"});
+  CHECK(fields_of("(-5,abc,)") == Fields{"-5", "abc", ""});
+  CHECK(fields_of(R"x(("a,b)","say ""hi"" \\ ","",7))x") == Fields{"a,b)", R"(say "hi" \ )", "", "7"});
+  CHECK(fields_of(R"x(("""",1))x") == Fields{"\"", "1"});
+  CHECK(fields_of("(12,345") == Fields{"12"});
+  CHECK(fields_of("(12,\"34") == Fields{"12"});
+  CHECK(fields_of("").empty());
+  CHECK(fields_of("12").empty());
+}
+
 TEST_CASE("an empty comparison is not equal, and one table that isn't equal spoils it") {
   Comparison comparison;
   CHECK_FALSE(comparison.equal());
