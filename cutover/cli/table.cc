@@ -156,6 +156,11 @@ void add_plan_options(std::vector<Option>& table) {
                       [](Invocation& i, const Value& v) {
                         i.plan.keyless_full = word<bool>(v, {{"refuse", false}, {"full", true}});
                       }));
+  table.push_back(one("roles", "", "create|require", "",
+                      "roles that the target lacks: make them, or refuse to begin (default create)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.create_roles = word<bool>(v, {{"create", true}, {"require", false}});
+                      }));
   table.push_back(many("accept", "ID", "a finding that shall warn instead of block",
                        [](Invocation& i, const Value& v) { i.plan.accepted.push_back(not_empty(v)); }));
   table.push_back(

@@ -76,6 +76,7 @@ struct Plan {
   std::string strategy = "switchover";
   catalog::TableFilter tables;
   bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
+  bool create_roles = true;           // make the roles that the target lacks; false = they must be there
   std::vector<std::string> accepted;  // ids of findings that shall not block
   int copy_jobs = 2;
   int index_jobs = 2;

@@ -11,6 +11,7 @@
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
 #include "replication/snapshot/copy.h"
+#include "replication/snapshot/roles.h"
 #include "replication/snapshot/schema.h"
 #include "replication/stream/marker.h"
 #include "replication/stream/publication.h"
@@ -122,8 +123,16 @@ void Preparation::restore_schema() {
   if (!begin("schema", "copying")) {
     return;
   }
+  std::string message;
+  if (context_.plan.create_roles) {
+    message = snapshot::ensure_roles(source(), target()).summary();
+  }
   dump_schema().restore_pre_data(context_.servers.info(Side::target, "restore"));
-  done("schema", "");
+  for (const auto& failed : snapshot::restore_database_settings(source(), target())) {
+    base::log::warn("not set on the target: " + failed);
+    message += (message.empty() ? "not set: " : "; not set: ") + failed;
+  }
+  done("schema", message);
   fault_point("run.after-pre-data");
 }
 

@@ -5,6 +5,7 @@
 #include "replication/catalog/server.h"
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy.h"
+#include "replication/snapshot/roles.h"
 #include "replication/stream/marker.h"
 #include "sequences/rate.h"
 #include "sequences/sequences.h"
@@ -78,6 +79,7 @@ void create_schema(postgres::Connection& connection) {
   connection.exec(replication::apply::progress_schema_sql());
   connection.exec(replication::stream::marker_schema_sql());
   connection.exec(replication::snapshot::copy_schema_sql());
+  connection.exec(replication::snapshot::undo_schema_sql());
   connection.exec(sequences::ledger_schema_sql());
   connection.exec(sequences::sample_schema_sql());
   transaction.commit_or_throw();

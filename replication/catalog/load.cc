@@ -190,7 +190,7 @@ void visit(base::Oid oid, const std::map<base::Oid, View>& views, const TableFil
 
 std::vector<std::string> load_matviews(postgres::Connection& connection, const TableFilter& filter) {
   const postgres::Result rows = connection.exec(R"(
-    SELECT DISTINCT c.oid, n.nspname, c.relname, c.relkind = 'm', coalesce(d.refobjid, 0)
+    SELECT DISTINCT c.oid, n.nspname, c.relname, c.relkind = 'm' AND c.relispopulated, coalesce(d.refobjid, 0)
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid
       LEFT JOIN pg_catalog.pg_depend d

@@ -31,7 +31,8 @@ constexpr const char* kSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ON
 
 struct Object {
   base::Oid oid = 0;
-  std::string owner, rights;     // rights: grants to others than the owner, as one comparable text
+  std::string owner, rights;  // rights: grants to others than the owner, as one comparable text
+  std::optional<std::string> comment;
   std::int64_t first_bytes = 0;  // of the first slice; a full one means that there may be more
   std::string first_hash;
   bool may_be_long() const { return first_bytes == kSliceBytes; }
@@ -49,7 +50,8 @@ std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last
       "a.grantee::regrole::text,"
       "    ', ' ORDER BY a.privilege_type, a.grantee::regrole::text COLLATE \"C\")"
       "  FROM aclexplode(lomacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
-      "  WHERE a.grantee <> lomowner AND (a.grantee = 0 OR r.rolname = ANY ($4::text[]))), '') "
+      "  WHERE a.grantee <> lomowner AND (a.grantee = 0 OR r.rolname = ANY ($4::text[]))), ''), "
+      "pg_catalog.obj_description(oid, 'pg_largeobject') "
       "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $3::int) AS d FROM "
       "pg_catalog.pg_largeobject_metadata "
       "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
@@ -57,8 +59,8 @@ std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last
       params, base::Deadline::never());
   std::vector<Object> objects;
   for (int row = 0; row < rows.rows(); ++row) {
-    objects.push_back(
-        {rows.oid(row, 0), rows.text(row, 1), rows.text(row, 4), rows.integer(row, 2), rows.text(row, 3)});
+    objects.push_back({rows.oid(row, 0), rows.text(row, 1), rows.text(row, 4), rows.optional_text(row, 5),
+                       rows.integer(row, 2), rows.text(row, 3)});
   }
   return objects;
 }
@@ -123,8 +125,8 @@ postgres::Result grants(Connection& connection, base::Oid oid, const std::string
       Params().integer(oid).text(std::string_view(roles)));
 }
 
-void copy_rights(Connection& source, Connection& target, const Object& object, const std::string& roles,
-                 bool owner_known) {
+void copy_rights_and_comment(Connection& source, Connection& target, const Object& object,
+                             const std::string& roles, bool owner_known) {
   const auto name = "LARGE OBJECT " + std::to_string(object.oid);
   const auto before = grants(target, object.oid, roles);
   for (int row = 0; row < before.rows(); ++row) {
@@ -138,6 +140,8 @@ void copy_rights(Connection& source, Connection& target, const Object& object, c
   if (owner_known) {
     target.exec("ALTER " + name + " OWNER TO " + postgres::quote_identifier(object.owner));
   }
+  target.exec("COMMENT ON " + name + " IS " +
+              (object.comment ? postgres::quote_literal(*object.comment) : std::string("NULL")));
 }
 
 class Refresh {
@@ -183,7 +187,8 @@ class Refresh {
   void settle(const Object& our, const Object* their) {
     const bool owner_known = std::find(roles_.begin(), roles_.end(), our.owner) != roles_.end();
     const bool content = their == nullptr || !same_content(source_, target_, our, *their);
-    const bool rights = content || our.rights != their->rights || (owner_known && our.owner != their->owner);
+    const bool rights = content || our.rights != their->rights || our.comment != their->comment ||
+                        (owner_known && our.owner != their->owner);
     if (!rights) {
       return;
     }
@@ -191,7 +196,7 @@ class Refresh {
     if (content) {
       bytes_ += copy_content(source_, target_, our.oid, their != nullptr);
     }
-    copy_rights(source_, target_, our, roles_literal_, owner_known);
+    copy_rights_and_comment(source_, target_, our, roles_literal_, owner_known);
     if (!owner_known) {
       base::log::warn("large object " + std::to_string(our.oid) + ": its owner " + our.owner +
                       " doesn't exist on the target, ours keeps it");
