@@ -8,6 +8,7 @@
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/postgres/quote.h"
+#include "replication/snapshot/roles.h"
 #include "replication/stream/publication.h"
 #include "replication/stream/slot.h"
 #include "sequences/ledger.h"
@@ -68,6 +69,33 @@ void drop_each(postgres::Connection& connection, const std::string& query,
   }
 }
 
+// Default rights of roles and schemas: revoked until each is what it is without an entry, which then goes.
+void drop_default_rights(postgres::Connection& connection) {
+  const auto rows = connection.exec(
+      "SELECT DISTINCT quote_ident(r.rolname), coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), "
+      "CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN "
+      "'T' THEN "
+      "'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END, "
+      "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.rolname) END, d.defaclnamespace = 0 AND "
+      "(a.grantee = "
+      "d.defaclrole OR a.grantee = 0 AND d.defaclobjtype IN ('f', 'T')), a.privilege_type IS NULL "
+      "FROM pg_default_acl d JOIN pg_roles r ON r.oid = d.defaclrole LEFT JOIN pg_namespace n ON n.oid = "
+      "d.defaclnamespace LEFT JOIN LATERAL aclexplode(d.defaclacl) a ON true LEFT JOIN pg_roles g ON g.oid = "
+      "a.grantee");
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto alter = "ALTER DEFAULT PRIVILEGES FOR ROLE " + rows.text(row, 0) + rows.text(row, 1);
+    if (!rows.boolean(row, 5) && !rows.boolean(row, 4)) {
+      connection.exec(alter + " REVOKE ALL ON " + rows.text(row, 2) + " FROM " + rows.text_or(row, 3, ""));
+    }
+    if (rows.text(row, 1).empty()) {  // what is there without an entry
+      connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO " + rows.text(row, 0));
+      if (rows.text(row, 2) == "FUNCTIONS" || rows.text(row, 2) == "TYPES") {
+        connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO PUBLIC");
+      }
+    }
+  }
+}
+
 // Everything in the database that isn't the system's, an extension's or ours, by asking what depends on each
 // schema. The target was found empty when the migration began, so all of it was put there by us.
 void empty_database(postgres::Connection& connection, const postgres::Params& extensions_before) {
@@ -85,16 +113,6 @@ void empty_database(postgres::Connection& connection, const postgres::Params& ex
     std::string type = rows.text(0, 0);
     type = type == "statistics object" ? "statistics" : type;
     connection.exec("DROP " + type + " IF EXISTS " + rows.text(0, 1) + " CASCADE");
-  }
-  const auto schemas = connection.exec(
-      "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
-      "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
-      "'pg_namespace'::regclass "
-      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
-      "'pg_namespace'::regclass "
-      "AND e.objid = n.oid AND e.deptype = 'e')");
-  for (int row = 0; row < schemas.rows(); ++row) {
-    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
   }
   drop_each(connection,
             "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
@@ -114,6 +132,17 @@ void empty_database(postgres::Connection& connection, const postgres::Params& ex
       "FROM pg_cast x WHERE oid >= 16384" +
           std::string(kOurs));
   connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
+  drop_default_rights(connection);
+  const auto schemas = connection.exec(
+      "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
+      "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
+      "'pg_namespace'::regclass "
+      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
+      "'pg_namespace'::regclass "
+      "AND e.objid = n.oid AND e.deptype = 'e')");
+  for (int row = 0; row < schemas.rows(); ++row) {
+    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
+  }
 }
 
 }  // namespace
@@ -189,6 +218,9 @@ void cancel(Context& context, const Tell& tell) {
   auto& connection = context.servers.target();
   if (step_done(connection, "close-target")) {
     empty_database(connection, {read_fact(connection, "extensions.before").value_or("{plpgsql}")});
+    for (const auto& left : replication::snapshot::undo_roles_and_settings(connection)) {
+      base::log::warn("not taken back on the target: " + left);
+    }
   }
   if (read_fence(connection).state == FenceState::closed) {
     open_side(connection, context.token, 0);
