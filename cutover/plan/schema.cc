@@ -105,7 +105,7 @@ Fields plan_fields(Plan& plan) {
       text("strategy", plan.strategy, "how it is moved"),
       tables_field(plan),
       choice("roles", plan.create_roles, {{"create", true}, {"require", false}},
-             "roles that the target lacks: make them as they are on the source, or refuse to begin"),
+             "roles that the target lacks: make them like the source's, or refuse to begin"),
       texts("accept", plan.accepted, "ids of findings that shall not block"),
       map("copy",
           {integer("jobs", plan.copy_jobs, 1, 64, "tables copied at the same time"),

@@ -72,9 +72,9 @@ struct ForeignKey {
 };
 
 struct Catalog {
-  std::vector<Table> tables;                                    // by schema and name
-  std::vector<ForeignKey> foreign_keys;                         // top-level ones (conparentid = 0)
-  std::vector<std::string> matviews;                            // populated ones; quoted, qualified, in dependency order
+  std::vector<Table> tables;             // by schema and name
+  std::vector<ForeignKey> foreign_keys;  // top-level ones (conparentid = 0)
+  std::vector<std::string> matviews;     // populated ones; quoted, qualified, in dependency order
   std::vector<std::pair<std::string, std::string>> extensions;  // name, version
   std::int64_t large_objects = 0;
   // Hash over everything a stream depends on: tables, columns, types, identities, partitions. Compared

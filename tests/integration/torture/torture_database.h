@@ -339,7 +339,7 @@ CREATE TABLE app.only_generated (a int GENERATED ALWAYS AS (42) STORED);
 INSERT INTO app.only_generated DEFAULT VALUES;
 CREATE UNLOGGED TABLE app.unlogged (id serial PRIMARY KEY, v text);
 INSERT INTO app.unlogged (v) SELECT 'u' || i FROM generate_series(1, 40) i;
-CREATE TABLE "sch.ema; --"."ta""ble ;' .x" ("co""l ;'" serial PRIMARY KEY, "SELECT" text DEFAULT '''', "ünï" int, "%s" int, "tab	" int);
+CREATE TABLE "sch.ema; --"."ta""ble ;' .x" ("co""l ;'" serial PRIMARY KEY, "SELECT" text DEFAULT '''', "ünï" int, "%s" int, U&"tab\0009" int);
 INSERT INTO "sch.ema; --"."ta""ble ;' .x" ("SELECT", "ünï") SELECT '\.' || i, i FROM generate_series(1, 25) i;
 CREATE INDEX "in""dex ;'" ON "sch.ema; --"."ta""ble ;' .x" ("ünï");
 CREATE TABLE app.keyless (a int, b text);
