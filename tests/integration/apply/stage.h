@@ -56,6 +56,13 @@ class Stage {
   }
 
   void source(const std::string& sql) { source_server().sql(name_, sql); }
+  // In one session.
+  void source_statements(const std::vector<std::string>& statements) {
+    auto connection = source_server().connect(name_);
+    for (const auto& sql : statements) {
+      connection.exec(sql);
+    }
+  }
   void target(const std::string& sql) { target_server().sql(name_, sql); }
   void both(const std::string& sql) {
     source(sql);
