@@ -47,6 +47,11 @@ struct ApplierOptions {
   std::size_t batch_changes_max = 100'000;
   std::size_t batch_bytes_max = std::size_t{32} << 20;
   base::milliseconds retry_budget{300'000};
+  // A relation of the stream that doesn't fit the target (a column that only the source has) isn't the end
+  // for so long: apply waits, says for what in ApplyStats::waiting_for, and goes on by itself once the
+  // statement was run on the target. Nothing is lost or reordered, the slot keeps the changes. 0 = it ends at
+  // once.
+  base::milliseconds misfit_budget{0};
   // Called (apply's thread) whenever more became durable on the target: feeds Receiver::set_durable_lsn.
   std::function<void(base::Lsn)> on_durable;
   // Called (apply's thread) when a filter's marker was applied, so that its owner can mark it as passed.
@@ -65,6 +70,7 @@ struct ApplyStats {
   std::int64_t changes_since_marker =
       0;  // row changes of published tables applied after the last marker: fence proof
   std::string last_marker;
+  std::string waiting_for;  // not empty: what has to be done on the target before apply can go on
   bool held = false;
 };
 

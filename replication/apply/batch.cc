@@ -34,6 +34,19 @@ void Batch::retain(const std::shared_ptr<const stream::Chunk>& chunk) {
   }
 }
 
+void Batch::replace_tables(const std::function<const TargetTable*(const TargetTable*)>& replace) {
+  for (auto& change : changes) {
+    if (change.table != nullptr) {
+      change.table = replace(change.table);
+    }
+  }
+  for (auto& truncate : truncates) {
+    for (auto& table : truncate.tables) {
+      table = replace(table);
+    }
+  }
+}
+
 void Batch::clear() {
   changes.clear();
   transactions.clear();

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <memory_resource>
 #include <optional>
@@ -57,6 +58,8 @@ class Batch {
   // Keeps a chunk's bytes alive until clear(). The same chunk again changes nothing.
   void retain(const std::shared_ptr<const stream::Chunk>& chunk);
   void clear();
+  // `replace` gives the table to use instead of each.
+  void replace_tables(const std::function<const TargetTable*(const TargetTable*)>& replace);
   bool empty() const { return changes.empty() && transactions.empty(); }
 
   std::vector<Change> changes;

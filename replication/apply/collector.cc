@@ -58,6 +58,12 @@ void Collector::reset() {
   relations_.clear();
 }
 
+void Collector::forget_tables() {
+  for (auto& [oid, known] : known_) {
+    known.table = nullptr;
+  }
+}
+
 void Collector::begin(const pgoutput::Begin& begin, base::Lsn applied, Batch& batch) {
   if (in_transaction_) {
     refuse("a transaction begins within another at " + begin.final_lsn.to_string());

@@ -44,6 +44,8 @@ class Collector {
   bool in_transaction() const { return in_transaction_; }
   // The stream starts again from the applied position: forgets the unfinished transaction and the relations.
   void reset();
+  // Tables have changed on the target: each is looked up again before its next change.
+  void forget_tables();
 
  private:
   struct Filter {

@@ -59,6 +59,19 @@ bool TargetTable::is_key(std::size_t target) const {
                      [&](const KeyColumn& column) { return column.target == target; });
 }
 
+bool TargetTable::found_like(const TargetTable& other) const {
+  return matching == other.matching &&
+         std::equal(key.begin(), key.end(), other.key.begin(), other.key.end(),
+                    [](const KeyColumn& a, const KeyColumn& b) { return a.source == b.source; });
+}
+
+bool TargetTable::same_shape(const TargetTable& other) const {
+  return oid == other.oid && row_type == other.row_type && array_type == other.array_type &&
+         qualified == other.qualified && partitioned == other.partitioned && matching == other.matching &&
+         identity == other.identity && columns == other.columns && target_of == other.target_of &&
+         key == other.key && identity_always == other.identity_always;
+}
+
 std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch) {
   if (table.key.size() == 1) {  // a key column is never NULL
     return row[table.key[0].source].bytes;

@@ -41,11 +41,14 @@ struct TargetColumn {
   int source = -1;         // index of the source's column; -1 = the target has it alone
 
   bool written() const { return source >= 0 && !generated; }
+  bool operator==(const TargetColumn&) const = default;
 };
 
 struct KeyColumn {
   std::size_t source = 0, target = 0;  // indexes of the column on either side
   std::string equals;                  // its index's equality operator: OPERATOR("pg_catalog".=)
+
+  bool operator==(const KeyColumn&) const = default;
 };
 
 struct TargetTable {
@@ -63,6 +66,10 @@ struct TargetTable {
   bool identity_always = false;  // a written column is GENERATED ALWAYS AS IDENTITY
 
   bool is_key(std::size_t target) const;
+  // By the same columns of the source and in the same way.
+  bool found_like(const TargetTable& other) const;
+  // All but the id.
+  bool same_shape(const TargetTable& other) const;
   // Rows are found by the old row's image, not by its key alone.
   bool old_rows_are_whole() const {
     return matching == Matching::whole_row ||

@@ -4,7 +4,8 @@
 #include <map>
 #include <optional>
 
-#include "replication/base/error.h"
+#include "replication/apply/quiet.h"
+#include "replication/base/check.h"
 #include "replication/postgres/quote.h"
 
 namespace replication::apply {
@@ -32,8 +33,8 @@ void load_identity(postgres::Connection& connection, const CachedRelation& relat
       "WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
       postgres::Params{relation.schema, relation.name});
   if (result.rows() == 0) {
-    throw base::Error("table " + table.display + " is in the stream but doesn't exist here",
-                      "create it as it is on the source, then start again")
+    throw TargetMisfit("table " + table.display + " is in the stream but doesn't exist here",
+                       "create it as it is on the source, then start again")
         .on(connection.server())
         .at("table " + table.display);
   }
@@ -109,7 +110,7 @@ void check_type(const TargetTable& table, const TargetColumn& target, const pgou
   params.integer(source.type).integer(source.typmod);
   const std::string wanted =
       connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)", params);
-  throw base::Error(
+  throw TargetMisfit(
       "column " + quote_identifier(target.name) + " of " + table.display + " is " + target.type_name +
           " here and " + wanted + " where the changes come from",
       "ALTER TABLE " + table.qualified + " ALTER COLUMN " + quote_identifier(target.name) + " TYPE " + wanted)
@@ -130,7 +131,7 @@ void map_columns(const CachedRelation& relation, TargetTable& table, postgres::C
               ? "..."
               : connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)",
                                      params);
-      throw base::Error(
+      throw TargetMisfit(
           "column " + quote_identifier(source.name) + " of " + table.display +
               " is in the stream but doesn't exist here",
           "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type)
@@ -205,7 +206,7 @@ void choose_key(const CachedRelation& relation, TargetTable& table, postgres::Co
       return;
     }
   }
-  throw base::Error(
+  throw TargetMisfit(
       "the replica identity (" + flagged + ") of " + table.display + " has no unique index here",
       "CREATE UNIQUE INDEX ON " + table.qualified + " (" + flagged + "), with NOT NULL on each column")
       .on(connection.server())
@@ -213,6 +214,40 @@ void choose_key(const CachedRelation& relation, TargetTable& table, postgres::Co
 }
 
 }  // namespace
+
+const TargetTables::Entry& TargetTables::add(const CachedRelation& relation, const Load& load) {
+  auto entry = std::make_unique<Entry>(Entry{relation, load(relation)});
+  entry->table.id = entries_.size() + 1;
+  entries_.push_back(std::move(entry));
+  return *entries_.back();
+}
+
+const TargetTable& TargetTables::get(const CachedRelation& relation, const Load& load) {
+  const auto known = current_.find(relation.oid);
+  if (known != current_.end() && known->second->relation.same_content(relation)) {
+    return known->second->table;
+  }
+  const auto& entry = add(relation, load);
+  current_[relation.oid] = &entry;
+  return entry.table;
+}
+
+const TargetTable& TargetTables::refresh(const TargetTable& table, const Load& load) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
+                                  [&](const auto& entry) { return &entry->table == &table; });
+  PGCUTOVER_CHECK(found != entries_.end(), "table " + table.display + " isn't one of these");
+  const Entry& old = **found;
+  const auto& fresh = add(old.relation, load);
+  if (fresh.table.same_shape(old.table)) {
+    entries_.pop_back();
+    return old.table;
+  }
+  if (const auto current = current_.find(old.relation.oid);
+      current != current_.end() && current->second == &old) {
+    current->second = &fresh;
+  }
+  return fresh.table;
+}
 
 TargetTable load_target_table(postgres::Connection& connection, const CachedRelation& relation) {
   TargetTable table;
@@ -225,10 +260,17 @@ TargetTable load_target_table(postgres::Connection& connection, const CachedRela
   load_columns(connection, table);
   map_columns(relation, table, connection);
   choose_key(relation, table, connection);
+  if (const auto loud = firing_when_applied(connection, table.oid); !loud.empty()) {
+    throw TargetMisfit(loud[0] + " of " + table.display + " fires for applied changes too",
+                       "its effects arrive by themselves: put it in the ordinary mode here (ALTER TABLE " +
+                           table.qualified + " ENABLE TRIGGER or RULE)")
+        .on(connection.server())
+        .at("table " + table.display);
+  }
   if (table.partitioned &&
       (table.matching == Matching::whole_row || table.matching == Matching::first_of_key)) {
-    throw base::Error("table " + table.display + " is partitioned here and has no immediate unique key",
-                      "add a primary key, or publish its partitions")
+    throw TargetMisfit("table " + table.display + " is partitioned here and has no immediate unique key",
+                       "add a primary key, or publish its partitions")
         .on(connection.server())
         .at("table " + table.display);
   }

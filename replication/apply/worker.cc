@@ -1,6 +1,7 @@
 #include "replication/apply/worker.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
@@ -14,6 +15,8 @@ constexpr base::milliseconds kQueueWait{10};
 constexpr base::milliseconds kDurablePoll{50};
 constexpr base::milliseconds kStoreInterval{1'000};
 constexpr base::milliseconds kBackoffFirst{50}, kBackoffMax{5'000};
+constexpr base::milliseconds kMisfitPoll{500};
+constexpr int kAttemptsMax = 3;  // a table that changes more often than this while one batch is written
 constexpr std::size_t kNotDurableMax = 10'000;
 
 std::int64_t now_us() {
@@ -43,13 +46,7 @@ Worker::Worker(const ApplierOptions& options, stream::ChunkQueue& queue, Control
       session_(options, stop),
       writer_(options.direction, options.token.epoch()),
       collector_(options.filters, [this](const pgoutput::CachedRelation& relation) -> const TargetTable& {
-        const TargetTable* table = nullptr;
-        settle(std::nullopt, [&] {
-          table = &tables_.get(
-              relation, [&](const auto& wanted) { return load_target_table(session_.connection(), wanted); });
-          return TargetPosition{};
-        });
-        return *table;
+        return look_up(relation);
       }) {}
 
 void Worker::run() noexcept {
@@ -65,6 +62,111 @@ void Worker::run() noexcept {
     control_.ended(std::current_exception());
   } catch (...) {
     control_.ended(std::current_exception());
+  }
+}
+
+template <typename Action>
+auto Worker::until_it_fits(Action action) -> decltype(action()) {
+  const auto budget = base::Deadline::in(options_.misfit_budget);
+  bool interrupted = false;
+  for (;;) {
+    try {
+      const auto& result = action();
+      if (!stats_.waiting_for.empty()) {
+        base::log::info("apply " + options_.direction + " goes on: the target fits now");
+        stats_.waiting_for.clear();
+        control_.publish(stats_);
+      }
+      if (interrupted) {
+        throw StreamMustRestart("the target had to be changed within a large transaction",
+                                options_.server_name);
+      }
+      return result;
+    } catch (const TargetMisfit& misfit) {
+      if (budget.expired() || control_.stopping()) {
+        throw;
+      }
+      if (parts_written_ && !interrupted) {
+        lose_session();  // its locks would be in the operator's way
+        interrupted = true;
+      }
+      if (stats_.waiting_for != misfit.describe()) {
+        stats_.waiting_for = misfit.describe();
+        base::log::warn("apply " + options_.direction + " waits: " + stats_.waiting_for);
+        control_.publish(stats_);
+      }
+    }
+    control_.wait(base::Deadline::in(kMisfitPoll).sooner(budget));
+  }
+}
+
+const TargetTable& Worker::look_up(const pgoutput::CachedRelation& relation) {
+  return until_it_fits([&]() -> const TargetTable& {
+    const TargetTable* table = nullptr;
+    settle(std::nullopt, [&] {
+      table = &tables_.get(
+          relation, [&](const auto& wanted) { return load_target_table(session_.connection(), wanted); });
+      return TargetPosition{};
+    });
+    return *table;
+  });
+}
+
+bool Worker::reload_tables() {
+  bool changed = false;
+  const auto refreshed = [&](const TargetTable* table) {
+    return &until_it_fits([&]() -> const TargetTable& {
+      const TargetTable* now = nullptr;
+      settle(std::nullopt, [&] {
+        now = &tables_.refresh(
+            *table, [&](const auto& wanted) { return load_target_table(session_.connection(), wanted); });
+        return TargetPosition{};
+      });
+      return *now;
+    });
+  };
+  std::unordered_map<const TargetTable*, const TargetTable*> now;
+  batch_.replace_tables([&](const TargetTable* table) {
+    const auto [entry, added] = now.emplace(table, nullptr);
+    if (added) {
+      entry->second = refreshed(table);
+      changed = changed || entry->second != table;
+      if (!entry->second->found_like(*table)) {
+        throw StreamMustRestart("the key of " + table->display + " was changed on the target",
+                                options_.server_name);
+      }
+    }
+    return entry->second;
+  });
+  if (changed) {
+    collector_.forget_tables();
+  }
+  return changed;
+}
+
+WriteCounts Worker::write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return writer_.write(batch_, stored_, end, transactions, changes);
+    } catch (const base::StateError&) {
+      throw;
+    } catch (const base::Error& error) {
+      if (error.retryable() || !session_.usable() || attempt == kAttemptsMax) {
+        throw;
+      }
+      // The table may have been changed on the target since it was read: a column added there first.
+      const auto refused = std::current_exception();
+      writer_.rollback();
+      if (!reload_tables()) {
+        std::rethrow_exception(refused);
+      }
+      if (parts_written_) {
+        throw StreamMustRestart("a table was changed on the target within a large transaction",
+                                options_.server_name);
+      }
+      base::log::warn("apply " + options_.direction +
+                      ": a table was changed on the target, trying again: " + error.describe());
+    }
   }
 }
 
@@ -160,7 +262,7 @@ void Worker::drop_unfinished() {
 void Worker::flush_part() {
   const auto transaction = batch_.transactions.back();
   settle(std::nullopt, [&] {
-    const auto counts = writer_.write(batch_, stored_, std::nullopt, 0, 0);
+    const auto counts = write(std::nullopt, 0, 0);
     parts_.compacted += counts.compacted;
     parts_.conflicts += counts.conflicts;
     parts_.row_mode = parts_.row_mode || counts.row_mode;
@@ -183,8 +285,8 @@ void Worker::flush() {
   std::optional<TargetPosition> target;
   if (!batch_.changes.empty() || writer_.open()) {
     target = settle(end, [&] {
-      const auto written = writer_.write(batch_, stored_, end, unstored_transactions_ + tally_.transactions,
-                                         unstored_changes_ + tally_.changes);
+      const auto written =
+          write(end, unstored_transactions_ + tally_.transactions, unstored_changes_ + tally_.changes);
       const auto committed = writer_.commit();
       counts.compacted = parts_.compacted + written.compacted;
       counts.conflicts = parts_.conflicts + written.conflicts;

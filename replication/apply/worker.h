@@ -46,6 +46,14 @@ class Worker {
   std::optional<TargetPosition> settle(std::optional<base::Lsn> end,
                                        const std::function<TargetPosition()>& action);
   bool already_committed(std::optional<base::Lsn> end);
+  // Waits where the target doesn't fit, as long as options say.
+  const TargetTable& look_up(const pgoutput::CachedRelation& relation);
+  template <typename Action>
+  auto until_it_fits(Action action) -> decltype(action());
+  // A batch was refused: reads its tables again. True where one has changed; the batch then uses the new
+  // ones.
+  bool reload_tables();
+  WriteCounts write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes);
   void connect_first();
   void recover(const base::Error& error);
   void lose_session();

@@ -1,0 +1,205 @@
+// Tables that change on one side while the stream flows, and what the target has of its own.
+#include <doctest/doctest.h>
+
+#include "replication/apply/quiet.h"
+#include "replication/catalog/catalog.h"
+#include "tests/harness/wait.h"
+#include "tests/integration/apply/stage.h"
+
+using namespace apply_stage;
+using apply::WaitResult;
+
+namespace {
+
+void wait_for_misfit(Stage& stage, const std::string& statement) {
+  harness::wait_until(soon(), "apply waits for " + statement, [&] {
+    return stage.applier->stats().waiting_for.find(statement) != std::string::npos;
+  });
+}
+
+apply::ApplierOptions patient(Stage& stage) {
+  auto options = stage.options();
+  options.misfit_budget = base::milliseconds{60'000};
+  return options;
+}
+
+std::vector<replication::catalog::Table> tables(const std::vector<std::string>& names) {
+  std::vector<replication::catalog::Table> list;
+  for (const auto& name : names) {
+    list.emplace_back();
+    list.back().schema = "public";
+    list.back().name = name;
+  }
+  return list;
+}
+
+std::string modes(Stage& stage) {
+  return stage.target_value(
+      "SELECT string_agg(w, ' ' ORDER BY w) FROM (SELECT tgrelid::regclass || '.' || tgname || '=' || "
+      "tgenabled::text "
+      "FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT ev_class::regclass || '.' || rulename || '=' "
+      "|| "
+      "ev_enabled::text FROM pg_rewrite WHERE ev_class::regclass::text LIKE 'q%') AS x(w)");
+}
+
+}  // namespace
+
+TEST_CASE("a column that only the source has is waited for, then everything goes on in order") {
+  for (const bool binary : {false, true}) {
+    if (binary && source_server().major() < 14) {
+      continue;
+    }
+    Stage stage("misfit", binary);
+    stage.both("CREATE TABLE m (id int PRIMARY KEY, v text); CREATE TABLE other (id int PRIMARY KEY)");
+    stage.publish();
+    stage.start(patient(stage));
+    stage.source("INSERT INTO m VALUES (1, 'a')");
+    stage.source("ALTER TABLE m ADD COLUMN extra int DEFAULT 7");
+    stage.source("INSERT INTO m VALUES (2, 'b', 8); INSERT INTO other VALUES (1)");
+    stage.source("UPDATE m SET v = 'c' WHERE id = 1");
+    stage.pump();
+    wait_for_misfit(stage, "ALTER TABLE \"public\".\"m\" ADD COLUMN \"extra\" integer");
+    CHECK(stage.target_value("SELECT count(*) FROM other") == "0");
+    stage.target("ALTER TABLE m ADD COLUMN extra int DEFAULT 7");
+    REQUIRE(stage.sync() == WaitResult::reached);
+    stage.check_same("m");
+    stage.check_same("other");
+    CHECK(stage.applier->stats().waiting_for.empty());
+    CHECK(stage.applier->stats().conflicts == 0);
+  }
+}
+
+TEST_CASE("a stop ends the wait for the target") {
+  Stage stage("misfitstop");
+  stage.source("CREATE TABLE m (id int PRIMARY KEY)");
+  stage.publish();
+  stage.start(patient(stage));
+  stage.source("INSERT INTO m VALUES (1)");
+  stage.pump();
+  wait_for_misfit(stage, "create it as it is on the source");
+  const auto begin = base::Clock::now();
+  stage.applier->stop();
+  CHECK(base::Clock::now() - begin < std::chrono::seconds(5));
+}
+
+TEST_CASE("a column that was added on the target first doesn't stop the stream") {
+  for (const bool binary : {false, true}) {
+    if (binary && source_server().major() < 14) {
+      continue;
+    }
+    Stage stage("targetfirst", binary);
+    stage.both(
+        "CREATE TABLE m (id int PRIMARY KEY, v text); CREATE TABLE k (a int); ALTER TABLE k REPLICA IDENTITY "
+        "FULL");
+    stage.publish();
+    stage.start(patient(stage));
+    stage.source("INSERT INTO m VALUES (1, 'a'), (2, 'b'); INSERT INTO k VALUES (1), (1)");
+    REQUIRE(stage.sync() == WaitResult::reached);
+    stage.target("ALTER TABLE m ADD COLUMN extra int; ALTER TABLE k ADD COLUMN extra int");
+    stage.source(
+        "UPDATE m SET v = 'c'; INSERT INTO m VALUES (3, 'd'); UPDATE k SET a = 2 WHERE ctid = '(0,1)'");
+    REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+    stage.source("ALTER TABLE m ADD COLUMN extra int; ALTER TABLE k ADD COLUMN extra int");
+    stage.source("UPDATE m SET extra = id; DELETE FROM k WHERE a = 2");
+    REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+    stage.check_same("m");
+    stage.check_same("k");
+  }
+}
+
+TEST_CASE("a replica identity that changes in mid-stream is followed") {
+  Stage stage("identity");
+  stage.both("CREATE TABLE m (id int PRIMARY KEY, k text NOT NULL UNIQUE, v text)");
+  stage.publish();
+  stage.start();
+  stage.source("INSERT INTO m SELECT g, 'k' || g, 'v' FROM generate_series(1, 10) g");
+  stage.source("UPDATE m SET v = 'w' WHERE id = 1");
+  stage.source("ALTER TABLE m REPLICA IDENTITY FULL; UPDATE m SET v = 'x' WHERE id = 2");
+  stage.source("ALTER TABLE m REPLICA IDENTITY USING INDEX m_k_key; UPDATE m SET id = 100 WHERE k = 'k3'");
+  stage.source("ALTER TABLE m DROP CONSTRAINT m_pkey; DELETE FROM m WHERE k = 'k4'");
+  stage.source(
+      "ALTER TABLE m REPLICA IDENTITY FULL; ALTER TABLE m DROP CONSTRAINT m_k_key; UPDATE m SET v = v || k");
+  REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+  stage.check_same("m");
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("columns in another order, dropped ones and the target's own need no type of ours") {
+  for (const bool binary : {false, true}) {
+    if (binary && source_server().major() < 14) {
+      continue;
+    }
+    Stage stage("orders", binary);
+    stage.source(
+        "CREATE TABLE o (gone int, id int PRIMARY KEY, a text, b int[], c numeric); ALTER TABLE o DROP "
+        "COLUMN gone");
+    stage.target(
+        "CREATE TABLE o (c numeric, own int DEFAULT 7, b int[], gone text, gone2 text, id int PRIMARY KEY, a "
+        "text);"
+        "ALTER TABLE o DROP COLUMN gone; ALTER TABLE o DROP COLUMN gone2");
+    stage.publish();
+    stage.start();
+    stage.source("INSERT INTO o SELECT g, 'a' || g, ARRAY[g, NULL], g / 3.0 FROM generate_series(1, 50) g");
+    stage.source(
+        "UPDATE o SET b = '{}' WHERE id < 10; DELETE FROM o WHERE id > 40; UPDATE o SET id = -id WHERE id < "
+        "5");
+    REQUIRE(stage.sync() == WaitResult::reached);
+    const std::string rows = "SELECT md5(string_agg(ROW(id, a, b, c)::text, '' ORDER BY id)) FROM o";
+    CHECK(stage.target_value(rows) == stage.source_value(rows));
+    CHECK(stage.target_value("SELECT count(*) FROM o WHERE own = 7") == "40");
+    CHECK(stage.applier->stats().row_mode_batches == 0);
+  }
+}
+
+TEST_CASE("triggers and rules that fire for applied changes sleep meanwhile and are woken as they were") {
+  Stage stage("quiet");
+  stage.both(
+      "CREATE TABLE q1 (id int PRIMARY KEY); CREATE TABLE q2 (id int PRIMARY KEY); CREATE TABLE log (w text);"
+      "CREATE TABLE qp (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+      "CREATE TABLE qp1 PARTITION OF qp FOR VALUES FROM (0) TO (100);"
+      "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES "
+      "(TG_NAME); "
+      "RETURN NULL; END $$;"
+      "CREATE TRIGGER a AFTER INSERT ON q1 FOR EACH ROW EXECUTE FUNCTION note();"
+      "CREATE TRIGGER r AFTER INSERT ON q1 FOR EACH ROW EXECUTE FUNCTION note();"
+      "CREATE TRIGGER o AFTER INSERT ON q1 FOR EACH ROW EXECUTE FUNCTION note();"
+      "CREATE TRIGGER d AFTER INSERT ON q1 FOR EACH ROW EXECUTE FUNCTION note();"
+      "CREATE TRIGGER p AFTER INSERT ON qp FOR EACH ROW EXECUTE FUNCTION note();"
+      "CREATE RULE rule1 AS ON INSERT TO q2 DO ALSO INSERT INTO public.log VALUES ('rule1');"
+      "ALTER TABLE q1 ENABLE ALWAYS TRIGGER a; ALTER TABLE q1 ENABLE REPLICA TRIGGER r;"
+      "ALTER TABLE q1 DISABLE TRIGGER d; ALTER TABLE qp1 ENABLE ALWAYS TRIGGER p;"
+      "ALTER TABLE q2 ENABLE ALWAYS RULE rule1");
+  stage.publish();
+  const auto before = modes(stage);
+  REQUIRE(before.find("q1.a=A") != std::string::npos);
+  SUBCASE("without that the stream refuses them by name") {
+    stage.start();
+    stage.source("INSERT INTO q1 VALUES (1)");
+    stage.pump();
+    CHECK(stage.failure().find("trigger a of public.q1 fires for applied changes too") != std::string::npos);
+  }
+  SUBCASE("asleep, then awake") {
+    auto connection = target_server().connect("quiet");
+    const auto quieted = apply::quiet_tables(connection, tables({"q1", "q2", "qp"}));
+    CHECK(quieted.size() == 4);
+    CHECK(apply::quiet_tables(connection, tables({"q1", "q2", "qp"})).empty());
+    stage.start();
+    stage.source("INSERT INTO q1 VALUES (1); INSERT INTO q2 VALUES (1); INSERT INTO qp VALUES (1)");
+    REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+    stage.check_same("log");  // what the source's triggers wrote, once
+    stage.check_same("q1");
+    CHECK(apply::wake_tables(connection).empty());
+    CHECK(modes(stage) == before);
+    CHECK(apply::wake_tables(connection).empty());
+    CHECK(modes(stage) == before);
+  }
+  SUBCASE("what somebody changed meanwhile stays and is named") {
+    auto connection = target_server().connect("quiet");
+    apply::quiet_tables(connection, tables({"q1", "q2"}));
+    stage.target("ALTER TABLE q1 DISABLE TRIGGER a; DROP RULE rule1 ON q2");
+    const auto left = apply::wake_tables(connection);
+    REQUIRE(left.size() == 2);
+    CHECK(left[0].find("rule rule1 of public.q2 is gone") != std::string::npos);
+    CHECK(left[1] == "trigger a of public.q1 is now DISABLE, it was ENABLE ALWAYS");
+  }
+}
