@@ -29,7 +29,7 @@ awk '
     may["replication/snapshot"] = c
     may["replication/verify"] = c
     may["sequences"] = c
-    may["replication/stream"] = c " replication/pgoutput"
+    may["replication/stream"] = c " replication/pgoutput replication/journal"
     may["replication/apply"] = c " replication/pgoutput replication/stream"
     below = c " replication/pgoutput replication/journal replication/snapshot replication/verify replication/stream" \
               " replication/apply sequences"

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 compile=(make g++ cmake ninja-build pkg-config libpq-dev libboost-program-options-dev libprotobuf-dev protobuf-compiler
-         libspdlog-dev doctest-dev libyaml-cpp-dev)
+         libspdlog-dev doctest-dev libyaml-cpp-dev libzstd-dev)
 servers=(postgresql postgresql-contrib pgbouncer)
 fast=(ccache lld)   # nobody fails for the lack of these
 check=(clang-format-14 clang-tidy-14 shellcheck)

@@ -283,10 +283,10 @@ TEST_CASE("what was bumped before the migration stays in force, and its ledger i
   scenario.target().connect(kDatabase, "app").exec("INSERT INTO early DEFAULT VALUES");
   auto session = scenario.target().connect(kDatabase);
   const sequences::Attribution attribution(session);
-  for (const auto& [id, side] : {std::pair("1", "source"), {"20003", "source"}, {"30004", "target"}}) {
-    CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM early WHERE id = " + std::string(id)) ==
-          "1");
-    CHECK_MESSAGE(attribution.made_by("public", "early", "id", id) == side, id);
+  using Made = std::pair<std::string, std::string>;
+  for (const auto& made : {Made{"1", "source"}, Made{"20003", "source"}, Made{"30004", "target"}}) {
+    CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM early WHERE id = " + made.first) == "1");
+    CHECK_MESSAGE(attribution.made_by("public", "early", "id", made.first) == made.second, made.first);
   }
   scenario.stop_run(*run);
 }

@@ -181,7 +181,9 @@ TEST_CASE("a logical message carries prefix and content") {
 }
 
 TEST_CASE("every message cut at any length is refused, and nothing is read past its end") {
-  for (const auto& [name, bytes] : samples()) {
+  for (const auto& sample : samples()) {
+    const auto& name = sample.first;
+    const auto& bytes = sample.second;
     CAPTURE(name);
     REQUIRE(refusal(bytes).empty());
     for (std::size_t length = 0; length < bytes.size(); ++length) {
@@ -194,7 +196,9 @@ TEST_CASE("every message cut at any length is refused, and nothing is read past 
 }
 
 TEST_CASE("a byte too many is refused") {
-  for (const auto& [name, bytes] : samples()) {
+  for (const auto& sample : samples()) {
+    const auto& name = sample.first;
+    const auto& bytes = sample.second;
     CAPTURE(name);
     CHECK(refusal(bytes + "x") ==
           "1 bytes left over after the message at offset " + std::to_string(bytes.size()));

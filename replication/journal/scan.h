@@ -1,0 +1,36 @@
+// Reads a whole journal, frame by frame, and tells a torn tail from damage.
+//
+// A frame that was being written when the machine died can only be the last one of the last segment: what is
+// invalid there, with nothing valid behind it, is a torn tail. Everything else that can't be read is damage
+// and refused, with the file, the bytes and the LSNs between which changes are lost. A torn tail that had
+// been confirmed to the source shows at the next connect: the slot is then ahead of the journal.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "replication/journal/record.h"
+
+namespace replication::journal {
+
+struct SegmentInfo {
+  std::string path;
+  Header header;
+  base::Lsn end_lsn;        // of its last entry; header.begin_lsn where there is none
+  std::uint64_t bytes = 0;  // valid ones
+  std::uint64_t torn = 0;   // behind those
+  std::int64_t entries = 0, messages = 0;
+};
+
+// The paths of the segments in a directory, in order.
+std::vector<std::string> segment_paths(const std::string& directory);
+std::string segment_path(const std::string& directory, std::uint64_t number);
+
+// Every segment in order, `entry` called for each of their entries (null: only look). A segment without any
+// valid frame at the end of the journal is left out (it was being made). Throws NeedsOperator for damage,
+// DecodeError for another version of the format.
+std::vector<SegmentInfo> scan(const std::string& directory, const std::function<void(const Entry&)>& entry);
+
+}  // namespace replication::journal
