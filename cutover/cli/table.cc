@@ -172,6 +172,14 @@ void add_plan_options(std::vector<Option>& table) {
   table.push_back(
       one("sequence-headroom", "", "N", "", "ids left free at a switch (default: computed from the rate)",
           [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 0, 2'147'483'647); }));
+  table.push_back(one("spool", "", "DIR", "",
+                      "keep changes there, so that the source may recycle its WAL (default: off)",
+                      [](Invocation& i, const Value& v) { i.plan.spool_directory = not_empty(v); }));
+  table.push_back(one("spool-limit", "", "BYTES", "", "at most so much of them (default 10 GiB)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.spool_limit_bytes =
+                            number(v, std::int64_t{1} << 20, std::numeric_limits<std::int64_t>::max());
+                      }));
   table.push_back(one("source-free-space", "", "BYTES", " check run ",
                       "free space of the source's WAL volume, which SQL can't see: how long a slot may live",
                       [](Invocation& i, const Value& v) {

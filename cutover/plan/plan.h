@@ -84,6 +84,8 @@ struct Plan {
   base::milliseconds sequence_window{std::chrono::hours(1)};
   base::milliseconds sequence_rollback_window{std::chrono::hours(24)};
   int sequence_safety = 2;
+  std::string spool_directory;  // on this host; empty: nothing is spooled
+  std::int64_t spool_limit_bytes = std::int64_t{10} << 30;
   std::string pg_bindir;  // where pg_dump and pg_restore are; empty = PATH
   std::vector<App> apps;
   Gates gates;

@@ -9,6 +9,8 @@ namespace {
 using std::chrono::hours;
 using std::chrono::minutes;
 
+constexpr std::int64_t kSpoolLimitMin = std::int64_t{1} << 20;
+
 Field address(std::string_view key, Address& value, std::string_view meaning) {
   return map(
       key,
@@ -112,6 +114,12 @@ Fields plan_fields(Plan& plan) {
            integer("index-jobs", plan.index_jobs, 1, 64, "indexes built at the same time"),
            text("pg-bindir", plan.pg_bindir, "directory of pg_dump and pg_restore; default: PATH")},
           "the first copy"),
+      map("spool",
+          {text("directory", plan.spool_directory,
+                "on the tool's host: changes are kept there, so that the source may recycle its WAL"),
+           integer("limit", plan.spool_limit_bytes, kSpoolLimitMin, std::numeric_limits<std::int64_t>::max(),
+                   "bytes; where it is full, the source keeps its WAL again")},
+          "a spool for changes while the first copy lasts or the target is away; off without a directory"),
       map("sequences",
           {integer("headroom", plan.sequence_headroom, std::int64_t{0}, std::numeric_limits<int>::max(),
                    "increments left free beyond the last value, instead of the computed ones; 0 = compute"),

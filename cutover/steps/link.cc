@@ -19,8 +19,19 @@ std::string publication_name(const std::string& run, Side from) {
   return "pgcutover_" + run + "_" + std::string(direction_from(from));
 }
 
+replication::stream::ReceiverOptions receiver_options(const Servers& servers, const LinkOptions& options) {
+  replication::stream::ReceiverOptions receive;
+  receive.server = servers.info(options.from, "receive");
+  receive.server_name = to_string(options.from);
+  receive.slot = slot_name(options.run, options.from);
+  receive.publication = publication_name(options.run, options.from);
+  receive.binary = options.binary;
+  receive.system_identifier = options.system_identifier;
+  return receive;
+}
+
 Link::Link(const Servers& servers, const LinkOptions& options)
-    : from_(options.from), queue_(kQueueItems, kQueueBytes) {
+    : from_(options.from), spool_(options.spool), queue_(kQueueItems, kQueueBytes) {
   const Side to = other(from_);
   replication::apply::ApplierOptions apply;
   apply.server = servers.info(to, "apply");
@@ -30,37 +41,48 @@ Link::Link(const Servers& servers, const LinkOptions& options)
   apply.filters = options.filters;
   apply.on_filter_passed = options.on_filter_passed;
   apply.on_durable = [this](base::Lsn lsn) {
-    if (receiver_) {
+    if (spool_ != nullptr) {
+      spool_->set_durable_lsn(lsn);
+    } else if (receiver_) {
       receiver_->set_durable_lsn(lsn);
     }
   };
   applier_ = std::make_unique<replication::apply::Applier>(std::move(apply), queue_);
 
-  replication::stream::ReceiverOptions receive;
-  receive.server = servers.info(from_, "receive");
-  receive.server_name = to_string(from_);
-  receive.slot = slot_name(options.run, from_);
-  receive.publication = publication_name(options.run, from_);
-  receive.binary = options.binary;
-  receive.system_identifier = options.system_identifier;
-  receiver_ = std::make_unique<replication::stream::Receiver>(std::move(receive), queue_,
+  if (spool_ != nullptr) {
+    applier_->start();
+    spool_->attach(queue_, options.applied);
+    return;
+  }
+  receiver_ = std::make_unique<replication::stream::Receiver>(receiver_options(servers, options), queue_,
                                                               [this] { return applier_->start_lsn(); });
   applier_->start();
   receiver_->start();
 }
 
 Link::~Link() {
-  stop();
+  stop_apply();
+}
+
+void Link::stop_apply() {
+  if (spool_ != nullptr) {
+    spool_->detach();
+  } else {
+    receiver_->stop();
+  }
+  applier_->stop();
 }
 
 void Link::stop() {
-  receiver_->stop();
-  applier_->stop();
+  stop_apply();
+  if (spool_ != nullptr) {
+    spool_->stop();
+  }
 }
 
 std::exception_ptr Link::failure() const {
   const auto applying = applier_->failure();
-  return applying ? applying : receiver_->failure();
+  return applying ? applying : spool_ != nullptr ? spool_->failure() : receiver_->failure();
 }
 
 void Link::check() const {

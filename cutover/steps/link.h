@@ -1,5 +1,5 @@
 // One direction's stream: a receiver on the side that is written, apply on the other, a bounded queue between
-// them.
+// them; or a spool, which goes on receiving while links come and go.
 //
 // Threads: started and stopped by the controller's thread; receiver and apply have a thread each.
 #pragma once
@@ -12,6 +12,7 @@
 #include "replication/apply/applier.h"
 #include "replication/postgres/fencing_token.h"
 #include "replication/stream/receiver.h"
+#include "replication/stream/spool.h"
 
 namespace cutover::steps {
 
@@ -27,7 +28,12 @@ struct LinkOptions {
   postgres::FencingToken token;
   std::vector<replication::apply::SnapshotFilter> filters;
   std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread
+  replication::stream::Spool* spool = nullptr;  // running; receives in the link's place and outlives it
+  base::Lsn applied;                            // with a spool: what the target has
 };
+
+// How the slot of one direction is received.
+replication::stream::ReceiverOptions receiver_options(const Servers& servers, const LinkOptions& options);
 
 class Link {
  public:
@@ -36,19 +42,21 @@ class Link {
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 
-  void stop();  // polite: the slot is free afterwards
+  void stop();  // polite: the slot is free afterwards; a spool is stopped as well
   Side from() const { return from_; }
   replication::apply::Applier& applier() { return *applier_; }
-  replication::stream::Receiver& receiver() { return *receiver_; }
+  replication::stream::Receiver& receiver() { return spool_ != nullptr ? spool_->receiver() : *receiver_; }
   // Why the stream ended, or null while it lives. Apply's failure is told before the receiver's.
   std::exception_ptr failure() const;
   void check() const;  // throws the failure
 
  private:
+  void stop_apply();
   Side from_;
+  replication::stream::Spool* spool_;
   replication::stream::ChunkQueue queue_;
   std::unique_ptr<replication::apply::Applier> applier_;
-  std::unique_ptr<replication::stream::Receiver> receiver_;
+  std::unique_ptr<replication::stream::Receiver> receiver_;  // null with a spool
 };
 
 // Writes a marker on `from` over `connection` and waits until it was applied on the other side; the failure

@@ -108,6 +108,7 @@ void Preparation::make_slot() {
   put_fact(target(), context_.token, "slot.xid", xid);
   put_fact(target(), context_.token, "slot.consistent-point", created.consistent_point.to_string());
   snapshot_ = created.snapshot_name;
+  spool_.reset();
   done("slot", name + " from " + created.consistent_point.to_string());
   fault_point("run.after-slot");
 }
@@ -184,7 +185,7 @@ void Preparation::restore_indexes() {
   fault_point("run.after-indexes");
 }
 
-std::unique_ptr<Link> Preparation::start_link(Side from) {
+LinkOptions Preparation::link_options(Side from) {
   auto& publisher_side = context_.servers.at(from);
   const auto tables = catalog::load(publisher_side, context_.plan.tables).tables;
   LinkOptions options;
@@ -195,10 +196,20 @@ std::unique_ptr<Link> Preparation::start_link(Side from) {
       std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
   options.token = context_.token;
+  return options;
+}
+
+std::unique_ptr<Link> Preparation::start_link(Side from) {
+  auto options = link_options(from);
   if (from == Side::source) {
     for (const auto& pending : snapshot::pending_snapshots(target())) {
       options.filters.push_back({pending.schema, pending.name, pending.snapshot, pending.marker});
     }
+    ensure_spool();
+    options.spool = spool_.get();
+    options.applied = applied_on_target();
+  } else {
+    spool_.reset();
   }
   return std::make_unique<Link>(context_.servers, options);
 }
@@ -282,7 +293,11 @@ std::unique_ptr<Link> Preparation::run(const std::string& until) {
       {"publish", [&] { publish(); }},
       {"close-target", [&] { close_target(); }},
       {"slot", [&] { make_slot(); }},
-      {"schema", [&] { restore_schema(); }},
+      {"schema",
+       [&] {
+         ensure_spool();  // from here on the source needn't keep its WAL for us
+         restore_schema();
+       }},
       {"copy", [&] { copy(); }},
       {"indexes", [&] { restore_indexes(); }},
       {"catch-up",

@@ -58,12 +58,22 @@ class Preparation {
   void restore_rest();
   void make_way_back();
 
+  LinkOptions link_options(Side from);
+  base::Lsn applied_on_target();
+  void ensure_spool();
+  void refuse_lost_spool(base::Lsn covered);
+
   Context& context_;
   Publisher& publisher_;
+  std::unique_ptr<replication::stream::Spool> spool_;  // of the stream from the source
   std::optional<catalog::Catalog> catalog_;
   std::optional<postgres::Connection> slot_session_;  // keeps the exported snapshot alive
   std::string snapshot_;                              // of the slot; empty where it isn't ours any more
 };
+
+// Says that the source has been told of changes that only a tool host's spool has; nothing where that isn't
+// so.
+std::optional<base::Finding> spool_finding(Servers& servers, const std::string& run);
 
 // Tables without a key under keyless: full; what their identity was before is kept as a fact for the way
 // back.

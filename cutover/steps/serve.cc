@@ -19,6 +19,7 @@ constexpr milliseconds kTend{1'000};
 constexpr milliseconds kAdvance{5'000};
 constexpr milliseconds kIdle{200};
 constexpr milliseconds kServeBudget{300'000};
+constexpr milliseconds kSpooledBudget{24 * 3'600'000};  // the spool goes on meanwhile
 constexpr milliseconds kBackoff{500};
 constexpr milliseconds kIdleSlot{10'000};
 
@@ -26,11 +27,12 @@ constexpr milliseconds kIdleSlot{10'000};
 
 // A server that restarts or a network that fails is waited for; a lost controller's place is not fought over.
 void Controller::serve() {
-  auto budget = base::Deadline::in(kServeBudget);
+  const auto patience = plan_.spool_directory.empty() ? kServeBudget : kSpooledBudget;
+  auto budget = base::Deadline::in(patience);
   while (!ended_ && !stop_.requested()) {
     try {
       turn();
-      budget = base::Deadline::in(kServeBudget);
+      budget = base::Deadline::in(patience);
     } catch (const base::Error& error) {
       if (!error.retryable() || budget.expired()) {
         throw;

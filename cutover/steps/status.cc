@@ -2,6 +2,7 @@
 
 #include "cutover/steps/conflicts.h"
 #include "cutover/steps/fence.h"
+#include "cutover/steps/prepare.h"
 #include "cutover/steps/store.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/apply/progress.h"
@@ -58,6 +59,18 @@ void add_conflicts(Servers& servers, Side side, state::Status& status) {
   }
 }
 
+void add_spool(Servers& servers, const std::string& run, state::Status& status) {
+  try {
+    if (auto finding = spool_finding(servers, run)) {
+      status.findings.push_back(std::move(*finding));
+    }
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    base::log::warn("what a spool holds could not be asked: " + error.describe());
+  }
+}
+
 std::string writes_go_to(const std::optional<Fence>& source, const std::optional<Fence>& target) {
   if (!source && !target) {
     return "unknown";
@@ -108,6 +121,9 @@ state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
   if (source && target && status.state != "none") {
     add_conflicts(servers, Side::target, status);
     add_conflicts(servers, Side::source, status);
+    if (source->state != FenceState::closed) {  // else the slot is kept for later, and advanced unread
+      add_spool(servers, plan.name, status);
+    }
   }
   if (status.state == "none") {
     status.message = "there is no migration here, or it is finished: nothing is known about who takes writes";

@@ -82,7 +82,7 @@ void Journal::load(base::Lsn applied) {
   }
   for (const auto& info : infos) {
     segments_.push_back(
-        {info.header.number, info.path, info.header.begin_lsn, info.end_lsn, info.bytes, true});
+        {info.header.number, info.path, info.header.begin_lsn, info.end_lsn, info.whole, true});
   }
   if (infos.back().torn > 0) {
     base::log::warn("the last write to " + infos.back().path + " was cut off: " +
@@ -90,7 +90,7 @@ void Journal::load(base::Lsn applied) {
   }
   // Also what was written but perhaps never synced: it counts as durable from here on.
   SegmentFile last(infos.back().path, SegmentFile::Mode::append);
-  last.truncate(infos.back().bytes);
+  last.truncate(infos.back().whole);
   for (const auto& path : segment_paths(options_.directory)) {
     if (path > infos.back().path) {
       fs::remove(path);  // was being made
@@ -130,12 +130,29 @@ void Journal::append(const Entry& entry) {
   file_->append(entry_frame(entry));
   const std::lock_guard lock(mutex_);
   auto& segment = segments_.back();
+  if (!entry.whole) {
+    unfinished_ = file_->size() - segment.bytes;
+    return;
+  }
   segment.bytes = file_->size();
+  unfinished_ = 0;
   if (!entry.context) {
     segment.end_lsn = std::max(segment.end_lsn, entry.end_lsn);
     end_ = std::max(end_, entry.end_lsn);
   }
   grown_.notify_all();
+}
+
+void Journal::drop_unfinished() {
+  std::uint64_t whole = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    whole = segments_.back().bytes;
+    unfinished_ = 0;
+  }
+  if (file_->size() > whole) {
+    file_->truncate(whole);
+  }
 }
 
 base::Lsn Journal::sync() {
@@ -155,6 +172,7 @@ bool Journal::wants_rotation() const {
 
 void Journal::rotate(const Entry& context) {
   PGCUTOVER_CHECK(context.context, "a segment begins with its context");
+  PGCUTOVER_CHECK(unfinished_ == 0, "a transaction lies in one segment");
   file_->sync();
   {
     const std::lock_guard lock(mutex_);
@@ -196,7 +214,7 @@ base::Lsn Journal::synced() const {
 
 std::uint64_t Journal::bytes() const {
   const std::lock_guard lock(mutex_);
-  std::uint64_t sum = 0;
+  std::uint64_t sum = unfinished_;
   for (const auto& segment : segments_) {
     sum += segment.bytes;
   }

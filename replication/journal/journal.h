@@ -7,8 +7,8 @@
 //
 // Threads: append, rotate and sync belong to one thread, a Reader to one; the rest may be called from any.
 // Errors: base::Error naming the file; StateError where the directory is another's; NeedsOperator where it is
-// damaged (see scan.h). Rotation belongs to the caller, who knows the relations; it is allowed only where no
-// transaction is under way.
+// damaged (see scan.h). Only whole transactions are read and survive a new start. Rotation belongs to the
+// caller, who knows the relations; it is allowed only where no transaction is under way.
 #pragma once
 
 #include <condition_variable>
@@ -43,7 +43,10 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
+  // A reader gets an entry that isn't whole only once its transaction is.
   void append(const Entry& entry);
+  // Takes back the entries behind the last whole one: their transaction is sent again.
+  void drop_unfinished();
   // Everything appended is on disk afterwards; returns up to where it may be confirmed.
   base::Lsn sync();
   bool wants_rotation() const;
@@ -65,7 +68,7 @@ class Journal {
     std::uint64_t number = 0;
     std::string path;
     base::Lsn begin_lsn, end_lsn;
-    std::uint64_t bytes = 0;  // readable
+    std::uint64_t bytes = 0;  // readable: whole transactions only
     bool closed = false;
   };
   void lock_directory();
@@ -86,6 +89,7 @@ class Journal {
   std::condition_variable grown_;
   std::deque<Segment> segments_;
   base::Lsn end_, synced_;
+  std::uint64_t unfinished_ = 0;  // bytes behind the last segment's readable ones
 };
 
 // Reads what a Journal holds and waits for more. `journal` outlives it.

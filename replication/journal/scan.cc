@@ -42,14 +42,18 @@ class SegmentScan {
       if (!payload) {
         return tail(info, at);
       }
+      bool whole = true;
       if (at == 0) {
         info.header = decode_header(*payload);
         info.end_lsn = std::max(before_, info.header.begin_lsn);
       } else {
-        take(info, decode_entry(*payload), entry);
+        const auto one = decode_entry(*payload);
+        whole = one.whole;
+        take(info, one, entry);
       }
       at += frame.size();
       info.bytes = at;
+      info.whole = whole ? at : info.whole;
     }
     if (info.bytes == 0 && !last_) {
       damage(info.path, 0, 0, before_, "the next segment's begin");

@@ -20,7 +20,8 @@ struct SegmentInfo {
   Header header;
   base::Lsn end_lsn;        // of its last entry; header.begin_lsn where there is none
   std::uint64_t bytes = 0;  // valid ones
-  std::uint64_t torn = 0;   // behind those
+  std::uint64_t whole = 0;  // of those, up to where no transaction is under way
+  std::uint64_t torn = 0;   // behind the valid ones
   std::int64_t entries = 0, messages = 0;
 };
 

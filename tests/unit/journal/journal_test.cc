@@ -38,6 +38,7 @@ Entry entry(std::uint64_t end, std::string bytes, bool whole = true) {
 Entry context() {
   auto made = entry(0, "relations");
   made.context = true;
+  made.whole = true;
   return made;
 }
 
@@ -190,6 +191,33 @@ TEST_CASE("what the target has is removed, and a journal that is behind the targ
   Journal anew(place.options(), Lsn{101});
   CHECK(anew.begin() == Lsn{101});
   CHECK(anew.end() == Lsn{101});
+}
+
+TEST_CASE("a transaction is read once it is whole; what is left of one is taken back") {
+  const Place place;
+  {
+    Journal journal(place.options(), Lsn{10});
+    Reader reader(journal, Lsn{10});
+    journal.append(entry(11, "one"));
+    journal.append(entry(11, "begin of two", false));
+    CHECK(reader.next(Deadline::in(milliseconds(0)))->bytes == "one");
+    CHECK_FALSE(reader.more());
+    journal.append(entry(12, "end of two"));
+    CHECK(reader.next(Deadline::in(milliseconds(0)))->bytes == "begin of two");
+    CHECK(reader.next(Deadline::in(milliseconds(0)))->bytes == "end of two");
+    const auto bytes = journal.bytes();
+    journal.append(entry(12, "three, lost with its connection", false));
+    CHECK(journal.bytes() > bytes);
+    journal.drop_unfinished();
+    CHECK(journal.bytes() == bytes);
+    journal.append(entry(13, "three again"));
+    CHECK(reader.next(Deadline::in(milliseconds(0)))->bytes == "three again");
+    journal.append(entry(13, "four, lost with us", false));
+    CHECK(journal.end() == Lsn{13});
+  }
+  Journal journal(place.options(), Lsn{13});
+  CHECK(journal.end() == Lsn{13});
+  CHECK(place.all() == std::vector<std::string>{"one", "begin of two", "end of two", "three again"});
 }
 
 TEST_CASE("a tail that was cut off anywhere loses only what was not whole") {

@@ -1,0 +1,102 @@
+// A run with --spool: what the source has been told is on disk, whatever dies.
+#include <doctest/doctest.h>
+#include <string>
+
+#include "replication/base/error.h"
+#include "replication/base/lsn.h"
+#include "tests/harness/temp_dir.h"
+#include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
+
+namespace {
+
+using replication::base::Deadline;
+using replication::base::Lsn;
+using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Scenario;
+
+// No key to tell a row by: what is lost or doubled shows.
+constexpr const char* kTable = "CREATE TABLE spooled (text text); INSERT INTO spooled VALUES ('first')";
+constexpr const char* kInsert = "INSERT INTO spooled SELECT 'row' FROM generate_series(1, 100)";
+
+Lsn confirmed(Scenario& scenario) {
+  return Lsn::parse(scenario.source()
+                        .value(kDatabase,
+                               "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = "
+                               "'pgcutover_fault_forward'")
+                        .value_or("0/0"));
+}
+
+Lsn write(Scenario& scenario) {
+  scenario.source().connect(kDatabase, "app").exec(kInsert);
+  return Lsn::parse(scenario.source().value(kDatabase, "SELECT pg_current_wal_lsn()").value_or("0/0"));
+}
+
+void wait_confirmed(Scenario& scenario, Lsn lsn) {
+  harness::wait_until(Deadline::in(milliseconds(60'000)), "the slot moves on",
+                      [&] { return confirmed(scenario) >= lsn; });
+}
+
+TEST_CASE(
+    "the target is away and the tool dies: the source recycles its WAL, and nothing is lost or doubled") {
+  const harness::TempDir directory("spool");
+  const std::vector<std::string> spool{"--spool", directory.file("changes")};
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  auto run = scenario.start_run({}, spool);
+  scenario.wait_state(*run, "ready");
+  write(scenario);
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  wait_confirmed(scenario, write(scenario));
+  scenario.source().sql("postgres", "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots");
+  wait_confirmed(scenario, write(scenario));  // the receiver connects again without the target
+  CHECK(run->running());
+  run->kill9();
+  write(scenario);  // not spooled: the slot keeps it
+  scenario.target().start();
+
+  // Elsewhere, or without the option: refused, and nothing is begun anew.
+  auto without = scenario.start_run();
+  CHECK(without->wait(Deadline::in(milliseconds(60'000))) == 8);
+  CHECK_MESSAGE(without->errors().find("are only in the spool of ") != std::string::npos, without->errors());
+  auto elsewhere = scenario.start_run({}, {"--spool", directory.file("other")});
+  CHECK(elsewhere->wait(Deadline::in(milliseconds(60'000))) == 8);
+
+  run = scenario.start_run({}, spool);
+  scenario.wait_state(*run, "ready");
+  write(scenario);
+  scenario.expect_equal("kill -9 with a spool");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM spooled") == "501");
+  REQUIRE(scenario.tool({"switch"}).exit_code == 0);
+  CHECK((scenario.expect_sound("a switch with a spool") == scenario::Side::target));
+  REQUIRE(scenario.tool({"rollback"}).exit_code == 0);
+  write(scenario);
+  scenario.expect_equal("a rollback with a spool");
+  scenario.stop_run(*run);
+}
+
+TEST_CASE(
+    "while the first copy waits the source is told what is spooled, and status says on whom it depends") {
+  const harness::TempDir directory("spool");
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  auto run = scenario.start_run("run.after-pre-data:stop", {"--spool", directory.file("changes")});
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  run->wait_frozen(deadline);
+  auto blocker = scenario.target().connect(kDatabase);
+  blocker.exec("BEGIN; LOCK TABLE spooled IN ACCESS EXCLUSIVE MODE");
+  run->thaw();
+  wait_confirmed(scenario, write(scenario));
+  CHECK(scenario.target().value(kDatabase, "SELECT applied_lsn < '" + confirmed(scenario).to_string() +
+                                               "' FROM pgcutover.progress") == "t");
+  harness::wait_until(deadline, "status says so", [&] {
+    return scenario.tool({"status"}).output.find("this run depends on host ") != std::string::npos;
+  });
+  blocker.exec("ROLLBACK");
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("a copy with a spool");
+  scenario.stop_run(*run);
+}
+
+}  // namespace
