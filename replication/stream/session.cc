@@ -27,6 +27,8 @@ constexpr milliseconds kAskInterval{10'000};  // of silence, before the server i
 constexpr milliseconds kFinishTime{3'000};
 constexpr milliseconds kShortWait{1};
 constexpr int kShortWaitsMax = 16;
+constexpr milliseconds kBusyAfter{50};
+constexpr milliseconds kGatherTime{10};
 constexpr std::uint32_t kLargeRead = 128;       // messages: about what a unix socket holds
 constexpr std::uint32_t kEventsPerClock = 128;  // a look at the clock costs as much as a message
 
@@ -146,7 +148,10 @@ void Session::step() {
   const auto event = stream_.poll();
   check_notices();
   if (event.kind == postgres::ReplicationStream::Event::Kind::idle) {
-    builder_.drained();
+    if (!more_is_coming()) {
+      builder_.drained();
+      handed_over_ = base::Clock::now();
+    }
     if (!builder_.blocked()) {
       wait_for_data();
     }
@@ -205,10 +210,23 @@ void Session::let_more_come(base::Clock::time_point waited_since) {
   const bool large_read = events_ - events_at_wait_ >= kLargeRead;
   const bool short_wait = base::Clock::now() - waited_since < kShortWait;
   events_at_wait_ = events_;
+  if (!short_wait) {
+    busy_since_.reset();
+  } else if (!busy_since_) {
+    busy_since_ = waited_since;
+  }
   short_waits_ = short_wait && !large_read ? std::min(short_waits_ + 1, kShortWaitsMax) : 0;
   if (short_waits_ == kShortWaitsMax) {
     connection_.stop().wait(Deadline::in(kShortWait));
   }
+}
+
+// A backlog comes as fast as the walsender decodes it, which is often slower than apply: handed over whenever
+// the socket is empty for a moment it would make thousands of tiny batches, whose cost the walsender then
+// lacks. Once there was no pause for a while, a little is gathered first; reading goes on meanwhile.
+bool Session::more_is_coming() const {
+  const auto now = base::Clock::now();
+  return busy_since_ && now - *busy_since_ > kBusyAfter && now - handed_over_ < kGatherTime;
 }
 
 void Session::heard() {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "replication/base/deadline.h"
@@ -60,6 +61,7 @@ class Session {
   void wait_for_room();
   void wait_for_data();
   void let_more_come(base::Clock::time_point waited_since);
+  bool more_is_coming() const;
   void check_notices();
   void heard();
   void check_silence();
@@ -78,8 +80,10 @@ class Session {
   base::Deadline ask_due_;      // when silence is long enough to ask for an answer
   bool heard_ = false;          // something arrived since the last look at the clock
   std::uint32_t events_ = 0;
-  std::uint32_t events_at_wait_ = 0;  // `events_` when we last had to wait
-  int short_waits_ = 0;               // in a row
+  std::uint32_t events_at_wait_ = 0;                   // `events_` when we last had to wait
+  int short_waits_ = 0;                                // in a row
+  std::optional<base::Clock::time_point> busy_since_;  // no wait was longer than a moment since then
+  base::Clock::time_point handed_over_{};
   bool proved_alive_ = false;
 };
 

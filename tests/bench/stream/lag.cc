@@ -38,10 +38,14 @@ LagSample run_lag(Pair& pair, const Options& options, const std::string& variant
     create_subscription(pair, variant.substr(7));
     pair.target().sql(kDatabase, "ALTER SUBSCRIPTION bench ENABLE");
   }
-  // What earlier rounds left behind goes first.
-  pair.source().sql(kDatabase, "INSERT INTO heartbeat (id) VALUES (0)");
+  // What earlier rounds left behind goes first, their ends and beginnings too.
+  static int runs = 0;
+  const auto first = std::to_string(-1000 - ++runs);
+  pair.source().sql(kDatabase, "INSERT INTO heartbeat (id) VALUES (" + first + ")");
   harness::wait_until(base::Deadline::in(base::milliseconds{120'000}), "the stream has caught up", [&] {
-    return pair.target().value(kDatabase, "SELECT count(*) FROM heartbeat WHERE id = 0").value_or("") == "1";
+    return pair.target()
+               .value(kDatabase, "SELECT count(*) FROM heartbeat WHERE id = " + first)
+               .value_or("") == "1";
   });
   pair.target().sql(kDatabase, "CREATE UNLOGGED TABLE seen (id bigint, at timestamptz)");
   harness::write_file(directory.file("beat.sql"), "INSERT INTO heartbeat DEFAULT VALUES;\n");
