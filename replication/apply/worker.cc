@@ -263,6 +263,7 @@ void Worker::flush_part() {
   const auto transaction = batch_.transactions.back();
   settle(std::nullopt, [&] {
     const auto counts = write(std::nullopt, 0, 0);
+    parts_.changes += counts.changes;
     parts_.compacted += counts.compacted;
     parts_.conflicts += counts.conflicts;
     parts_.row_mode = parts_.row_mode || counts.row_mode;
@@ -288,12 +289,14 @@ void Worker::flush() {
       const auto written =
           write(end, unstored_transactions_ + tally_.transactions, unstored_changes_ + tally_.changes);
       const auto committed = writer_.commit();
+      counts.changes = parts_.changes + written.changes;
       counts.compacted = parts_.compacted + written.compacted;
       counts.conflicts = parts_.conflicts + written.conflicts;
       counts.row_mode = parts_.row_mode || written.row_mode;
       return committed;
     });
     if (!target) {  // committed, the answer was lost
+      counts.changes = parts_.changes + batch_.source_changes();
       target = TargetPosition{};
       settle(std::nullopt, [&] { return *(target = writer_.position()); });
     }
@@ -308,6 +311,11 @@ void Worker::flush() {
 
 void Worker::finish_flush(base::Lsn end, const WriteCounts& counts,
                           const std::optional<TargetPosition>& target) {
+  // The ledger: what came from the source was written, as a row or as a part of one, or left out by a filter.
+  PGCUTOVER_CHECK(tally_.changes == counts.changes + tally_.filtered,
+                  "up to " + end.to_string() + " the source made " + std::to_string(tally_.changes) +
+                      " changes, " + std::to_string(counts.changes) + " were written and " +
+                      std::to_string(tally_.filtered) + " filtered");
   position_ = stats_.applied_lsn = end;
   stats_.transactions += tally_.transactions;
   stats_.changes += tally_.changes;

@@ -132,6 +132,7 @@ WriteCounts Writer::write(Batch& batch, base::Lsn expected, std::optional<base::
     }
   };
   WriteCounts counts;
+  counts.changes = batch.source_changes();
   const auto rows = static_cast<std::int64_t>(batch.changes.size());
   const auto compacted = compact(batch);
   if (compacted.compactable) {

@@ -25,6 +25,7 @@
 namespace replication::apply {
 
 struct WriteCounts {
+  std::int64_t changes = 0;  // of the source, all of them
   std::int64_t compacted = 0, conflicts = 0;
   bool row_mode = false;
 };
