@@ -47,7 +47,7 @@ const Option* find_option(const std::string& name) {
 }
 
 void take_positional(const std::string& word, Arguments& result) {
-  if (result.verb == "sequences" && result.action.empty()) {
+  if ((result.verb == "sequences" || result.verb == "journal") && result.action.empty()) {
     result.action = word;
     return;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <set>
 
 #include "cutover/cli/table.h"
@@ -41,17 +42,24 @@ void check_options(const Arguments& arguments) {
 }
 
 void check_action(const Arguments& arguments) {
-  static const std::vector<std::string> kActions{"list", "plan", "bump", "watch"};
-  if (arguments.verb != "sequences" ||
-      std::find(kActions.begin(), kActions.end(), arguments.action) != kActions.end()) {
+  static const std::map<std::string, std::vector<std::string>> kActions{
+      {"sequences", {"list", "plan", "bump", "watch"}}, {"journal", {"stat", "cat", "replay"}}};
+  const auto verb = kActions.find(arguments.verb);
+  if (verb == kActions.end() ||
+      std::find(verb->second.begin(), verb->second.end(), arguments.action) != verb->second.end()) {
     return;
   }
-  if (arguments.action.empty()) {
-    throw base::UsageError("sequences wants to know what to do", "one of list, plan, bump, watch");
+  std::string known;
+  for (const auto& action : verb->second) {
+    known += (known.empty() ? "one of " : ", ") + action;
   }
-  const auto near = plan::nearest(arguments.action, kActions);
-  throw base::UsageError("sequences wants one of list, plan, bump, watch, not '" + arguments.action + "'",
-                         near ? "did you mean '" + *near + "'?" : "see pgcutover sequences --help");
+  if (arguments.action.empty()) {
+    throw base::UsageError(arguments.verb + " wants to know what to do", known);
+  }
+  const auto near = plan::nearest(arguments.action, verb->second);
+  throw base::UsageError(
+      arguments.verb + " wants " + known + ", not '" + arguments.action + "'",
+      near ? "did you mean '" + *near + "'?" : "see pgcutover " + arguments.verb + " --help");
 }
 
 bool truth(const Value& value) {
@@ -163,6 +171,9 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   warn_overrides(arguments, invocation);
   if (invocation.format.empty()) {
     invocation.format = invocation.json ? "json" : "html";
+  }
+  if (invocation.verb == "journal") {
+    return invocation;  // about files; replay asks for its target itself
   }
   const bool one_side = invocation.verb == "unfence" || invocation.verb == "cancel" ||
                         invocation.verb == "sequences" || invocation.target_lost;

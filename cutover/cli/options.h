@@ -20,10 +20,10 @@ namespace cutover::cli {
 namespace base = replication::base;
 
 struct Invocation {
-  // check plan run status verify switch rollback finish cancel unfence report sequences; "help" and "version"
-  // (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
+  // check plan run status verify switch rollback finish cancel unfence report sequences journal; "help" and
+  // "version" (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
   std::string verb;
-  std::string action;  // sequences: list, plan, bump or watch
+  std::string action;  // sequences: list, plan, bump or watch; journal: stat, cat or replay
   std::string text;    // for help and version
   plan::Plan plan;     // checked; empty for help, version, guardian, list-fault-points
 

@@ -299,6 +299,11 @@ const std::vector<Verb>& verb_table() {
        "  bump   set disjoint ranges on the given servers while they are live; needs --yes\n"
        "  watch  how much of each range is used, again and again until interrupted\n"
        "One server is enough: --source or --target alone.\n"},
+      {"journal", "look into a spool (--spool DIR), or apply it to a staging database",
+       "What comes after the verb:\n"
+       "  stat    its segments, positions and sizes; says where it is damaged\n"
+       "  cat     one line for each change\n"
+       "  replay  apply it to --target, which holds what the first copy saw\n"},
       {"guardian", "", "", false},
       {"list-fault-points", "", "", false},
   };

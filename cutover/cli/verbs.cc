@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cutover/check/check.h"
+#include "cutover/cli/journal_verb.h"
 #include "cutover/cli/plan_text.h"
 #include "cutover/cli/sequences_verb.h"
 #include "cutover/state/status.h"
@@ -233,6 +234,9 @@ int execute(const Invocation& invocation, const base::Stop& stop) {
   }
   if (verb == "status") {
     return status(invocation, stop);
+  }
+  if (verb == "journal") {
+    return journal_verb(invocation, stop);
   }
   if (verb == "sequences") {
     return sequences_verb(invocation, stop);

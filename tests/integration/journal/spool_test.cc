@@ -99,4 +99,46 @@ TEST_CASE(
   scenario.stop_run(*run);
 }
 
+TEST_CASE("a spool can be looked into, and replayed on a staging database, once") {
+  const harness::TempDir directory("spool");
+  const auto spool = directory.file("changes");
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec("DROP VIEW shop.open_orders; DROP MATERIALIZED VIEW shop.sales");  // of an excluded table
+  auto run = scenario.start_run({}, {"--spool", spool, "--include", "public.spooled"});
+  scenario.wait_state(*run, "ready");
+  write(scenario);
+  wait_confirmed(scenario, write(scenario));
+  scenario.stop_run(*run);
+  const auto tool = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "journal");
+    arguments.insert(arguments.end(), {"--spool", spool});
+    return harness::Tool::run(arguments, Deadline::in(milliseconds(60'000)));
+  };
+  const auto stat = tool({"stat"});
+  CHECK_MESSAGE(stat.output.find("slot pgcutover_fault_forward, 0/") != std::string::npos,
+                stat.output << stat.errors);
+  CHECK(stat.output.find("no damage") != std::string::npos);
+  const auto cat = tool({"cat"});
+  std::size_t inserts = 0;
+  for (auto at = cat.output.find("insert public.spooled text="); at != std::string::npos;
+       at = cat.output.find("insert public.spooled text=", at + 1)) {
+    ++inserts;
+  }
+  CHECK(inserts == 200);
+
+  scenario.target().sql("postgres", "CREATE DATABASE staging");
+  const std::string staging = scenario.target().conninfo("staging", "mover");
+  scenario.target().connect("staging", "mover").exec(kTable);  // what the first copy saw
+  const auto first = tool({"replay", "--target", staging});
+  REQUIRE_MESSAGE(first.exit_code == 0, first.output << first.errors);
+  CHECK(scenario.target().value("staging", "SELECT count(*) FROM spooled") == "201");
+  const auto second = tool({"replay", "--target", staging});
+  CHECK_MESSAGE(second.exit_code == 0, second.output << second.errors);
+  CHECK(scenario.target().value("staging", "SELECT count(*) FROM spooled") == "201");
+  CHECK(tool({"replay", "--target", scenario.target().conninfo(kDatabase, "mover")}).exit_code == 5);
+}
+
 }  // namespace
