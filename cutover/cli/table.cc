@@ -169,6 +169,14 @@ void add_plan_options(std::vector<Option>& table) {
   table.push_back(
       one("index-jobs", "", "N", "", "indexes built at the same time (default 2)",
           [](Invocation& i, const Value& v) { i.plan.index_jobs = static_cast<int>(number(v, 1, 64)); }));
+  table.push_back(one("split-above", "", "MB", "",
+                      "larger tables are copied in parts by all jobs (default: by itself)",
+                      [](Invocation& i, const Value& v) { i.plan.split_above_mb = number(v, 0, 1 << 30); }));
+  table.push_back(one("snapshot", "", "shared|per-table", "",
+                      "of the copy: one for all tables, or one each, which pins no xmin for long",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.snapshot_per_table = word<bool>(v, {{"shared", false}, {"per-table", true}});
+                      }));
   table.push_back(
       one("sequence-headroom", "", "N", "", "ids left free at a switch (default: computed from the rate)",
           [](Invocation& i, const Value& v) { i.plan.sequence_headroom = number(v, 0, 2'147'483'647); }));

@@ -80,6 +80,8 @@ struct Plan {
   std::vector<std::string> accepted;  // ids of findings that shall not block
   int copy_jobs = 2;
   int index_jobs = 2;
+  std::int64_t split_above_mb = 0;     // larger tables are copied in parts by all jobs; 0 = by itself
+  bool snapshot_per_table = false;     // each table its own snapshot: nothing pins the source's xmin for long
   std::int64_t sequence_headroom = 0;  // increments; 0 = computed from what is observed
   base::milliseconds sequence_window{std::chrono::hours(1)};
   base::milliseconds sequence_rollback_window{std::chrono::hours(24)};

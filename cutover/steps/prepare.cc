@@ -26,7 +26,6 @@ namespace snapshot = replication::snapshot;
 namespace stream = replication::stream;
 
 constexpr milliseconds kSlotWait{600'000};
-constexpr milliseconds kLongStatement{24 * 3600 * 1000LL};
 
 void say_waiting(const std::string& blockers) {
   base::log::warn("the slot waits for transactions that were open before it: " + blockers);
@@ -113,11 +112,16 @@ void Preparation::make_slot() {
   fault_point("run.after-slot");
 }
 
-snapshot::SchemaArchive Preparation::dump_schema() {
-  const auto tools = snapshot::SchemaTools::locate(context_.plan.pg_bindir, source().server_major(),
-                                                   context_.servers.stop());
-  return {tools, context_.servers.info(Side::source, "dump"), snapshot_, context_.plan.tables,
-          context_.servers.stop()};
+// Dumped once: by the step that needs it first.
+const snapshot::SchemaArchive& Preparation::schema_archive() {
+  if (!archive_) {
+    const auto tools = snapshot::SchemaTools::locate(context_.plan.pg_bindir, source().server_major(),
+                                                     context_.servers.stop());
+    archive_ =
+        std::make_unique<snapshot::SchemaArchive>(tools, context_.servers.info(Side::source, "dump"),
+                                                  snapshot_, context_.plan.tables, context_.servers.stop());
+  }
+  return *archive_;
 }
 
 void Preparation::restore_schema() {
@@ -128,7 +132,7 @@ void Preparation::restore_schema() {
   if (context_.plan.create_roles) {
     message = snapshot::ensure_roles(source(), target()).summary();
   }
-  dump_schema().restore_pre_data(context_.servers.info(Side::target, "restore"));
+  schema_archive().restore_pre_data(context_.servers.info(Side::target, "restore"));
   for (const auto& failed : snapshot::restore_database_settings(source(), target())) {
     base::log::warn("not set on the target: " + failed);
     message += (message.empty() ? "not set: " : "; not set: ") + failed;
@@ -137,20 +141,33 @@ void Preparation::restore_schema() {
   fault_point("run.after-pre-data");
 }
 
+void Preparation::start_index_builder() {
+  indexes_ = std::make_unique<snapshot::IndexBuilder>(context_.servers.info(Side::target, "restore"),
+                                                      schema_archive().post_data(), context_.plan.index_jobs,
+                                                      context_.servers.stop());
+}
+
 void Preparation::copy() {
   if (!begin("copy", "copying")) {
     return;
   }
-  if (snapshot_.empty()) {
+  if (snapshot_.empty() && !context_.plan.snapshot_per_table) {
     base::log::info("the first snapshot is gone: tables that are not copied yet get snapshots of their own");
   }
   snapshot::CopyOptions options;
   options.source = context_.servers.info(Side::source, "copy");
   options.target = context_.servers.info(Side::target, "copy");
+  if (context_.plan.snapshot_per_table) {
+    slot_session_.reset();  // nothing holds the source's oldest row versions longer than one table needs
+    snapshot_.clear();
+  }
   options.exported_snapshot = snapshot_;
   options.slot_xid = read_fact(target(), "slot.xid").value_or("");
   options.jobs = context_.plan.copy_jobs;
   options.token = context_.token;
+  options.split_above_bytes = context_.plan.split_above_mb << 20;
+  start_index_builder();
+  options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
   const auto began = base::Clock::now();
   options.progress = [&](const snapshot::CopyProgress& progress) {
     publisher_.update([&](state::Status& status) {
@@ -161,7 +178,7 @@ void Preparation::copy() {
                          .total = progress.bytes_total,
                          .unit = "bytes",
                          .seconds = std::chrono::duration<double>(base::Clock::now() - began).count(),
-                         .current = progress.current};
+                         .current = progress.running.empty() ? "" : progress.running.front().table};
     });
   };
   snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
@@ -180,7 +197,19 @@ void Preparation::restore_indexes() {
   if (!begin("indexes", "copying")) {
     return;
   }
-  dump_schema().restore_post_data(context_.servers.info(Side::target, "restore"), context_.plan.index_jobs);
+  if (!indexes_) {  // the copy was an earlier run's
+    start_index_builder();
+    for (const auto& table : source_catalog().tables) {
+      if (table.stores_rows()) {
+        indexes_->table_in(table);
+      }
+    }
+  }
+  indexes_->finish();
+  indexes_.reset();
+  schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"),
+                                     context_.plan.index_jobs);
+  archive_.reset();
   done("indexes", "");
   fault_point("run.after-indexes");
 }
@@ -249,13 +278,12 @@ void Preparation::restore_rest() {
   if (!begin("foreign-keys", "catching-up")) {
     return;
   }
-  auto session = context_.servers.open(Side::target, "restore");
-  const auto violated = snapshot::ensure_foreign_keys(session, source_catalog().foreign_keys);
+  const auto violated =
+      snapshot::finish_tables(context_.servers.info(Side::target, "restore"), source_catalog(),
+                              context_.plan.index_jobs, context_.servers.stop());
   for (const auto& key : violated) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
-  snapshot::refresh_matviews(session, source_catalog().matviews);
-  session.exec("ANALYZE", base::Deadline::in(kLongStatement));
   done("foreign-keys", std::to_string(source_catalog().foreign_keys.size()) + " foreign keys, " +
                            std::to_string(violated.size()) + " not valid");
   fault_point("run.after-foreign-keys");

@@ -12,6 +12,7 @@
 #include "cutover/steps/link.h"
 #include "cutover/steps/publisher.h"
 #include "replication/catalog/catalog.h"
+#include "replication/snapshot/index_builder.h"
 #include "replication/snapshot/schema.h"
 
 namespace cutover::steps {
@@ -50,7 +51,8 @@ class Preparation {
   void publish();
   void close_target();
   void make_slot();
-  replication::snapshot::SchemaArchive dump_schema();
+  const replication::snapshot::SchemaArchive& schema_archive();
+  void start_index_builder();
   void restore_schema();
   void copy();
   void restore_indexes();
@@ -68,7 +70,9 @@ class Preparation {
   std::unique_ptr<replication::stream::Spool> spool_;  // of the stream from the source
   std::optional<catalog::Catalog> catalog_;
   std::optional<postgres::Connection> slot_session_;  // keeps the exported snapshot alive
-  std::string snapshot_;                              // of the slot; empty where it isn't ours any more
+  std::unique_ptr<replication::snapshot::SchemaArchive> archive_;
+  std::unique_ptr<replication::snapshot::IndexBuilder> indexes_;  // at work since the copy's first table
+  std::string snapshot_;  // of the slot; empty where it isn't ours any more
 };
 
 // Says that the source has been told of changes that only a tool host's spool has; nothing where that isn't

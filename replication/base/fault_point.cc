@@ -18,8 +18,10 @@ namespace {
 constexpr std::array kFaultPoints{
     // run: preparing and copying
     "run.after-prepare-source", "run.after-prepare-target", "run.after-slot", "run.after-pre-data",
-    "copy.table-begin", "copy.table-before-commit", "copy.table-done", "run.after-copy", "run.after-indexes",
-    "run.after-catch-up", "run.after-foreign-keys", "run.after-reverse-ready",
+    "copy.table-begin", "copy.table-before-commit", "copy.batch-before-commit", "copy.table-done",
+    "copy.generation-begun", "copy.part-begin", "copy.part-before-commit", "copy.part-done",
+    "copy.generation-before-commit", "indexes.table-built", "indexes.table-done", "run.after-copy",
+    "run.after-indexes", "run.after-catch-up", "run.after-foreign-keys", "run.after-reverse-ready",
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm",
     // switch and rollback: between any two steps

@@ -8,7 +8,10 @@
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
+#include "replication/snapshot/copy_plan.h"
 #include "replication/snapshot/restore.h"
+#include "replication/snapshot/retry.h"
+#include "replication/snapshot/split_table.h"
 #include "replication/snapshot/table_copier.h"
 #include "replication/snapshot/workers.h"
 
@@ -17,14 +20,7 @@ namespace {
 
 using catalog::Table;
 
-constexpr std::int64_t kTellEveryBytes = std::int64_t{1} << 20;
-
-postgres::Connection connect_target(const CopyOptions& options, const base::Stop& stop) {
-  postgres::SessionOptions session;
-  session.server = "target";
-  session.application_name = "pgcutover copy";
-  return postgres::Connection::open(options.target, session, stop);
-}
+constexpr base::milliseconds kTellEvery{100};
 
 // What all workers have done, told to one listener, one call at a time.
 class Tally {
@@ -43,40 +39,60 @@ class Tally {
     ++progress_.tables_done;
     progress_.rows_done += rows;
     finished_bytes_ += table.bytes;
-    publish();
+    publish(true);
   }
-  void moved(const Table& table, std::int64_t bytes) {
+  void moved(const Table& table, std::int64_t rows, std::int64_t bytes) {
     const std::lock_guard lock(mutex_);
     auto& so_far = running_[&table];
-    const bool worth_telling = bytes < so_far || bytes - so_far >= kTellEveryBytes || so_far == 0;
-    if (worth_telling) {
-      so_far = bytes;
-      progress_.current = table.display();
-      publish();
-    }
+    so_far.rows += rows;
+    so_far.bytes += bytes;
+    publish(false);
+  }
+  void again(const Table& table) {
+    const std::lock_guard lock(mutex_);
+    running_.erase(&table);
   }
 
  private:
-  void publish() {
+  // In heap bytes. The rows' share is exact where the table was ever analyzed; what goes over the wire is
+  // less than the heap, or more.
+  static std::int64_t done_of(const Table& table, const CopiedTable& copied) {
+    if (table.rows_estimate > 0) {
+      const double share = static_cast<double>(copied.rows) / table.rows_estimate;
+      return static_cast<std::int64_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(table.bytes));
+    }
+    return std::clamp<std::int64_t>(copied.bytes, 0, table.bytes);
+  }
+
+  void publish(bool always) {
+    const auto now = base::Clock::now();
+    if (!tell_ || (!always && now - told_ < kTellEvery)) {
+      return;
+    }
+    told_ = now;
     progress_.bytes_done = finished_bytes_;
-    for (const auto& [table, bytes] : running_) {
-      progress_.bytes_done += std::min(bytes, table->bytes);
+    progress_.running.clear();
+    for (const auto& [table, copied] : running_) {
+      const auto done = done_of(*table, copied);
+      progress_.bytes_done += done;
+      progress_.running.push_back({table->display(), done, table->bytes});
     }
-    if (tell_) {
-      tell_(progress_);
-    }
+    std::sort(progress_.running.begin(), progress_.running.end(),
+              [](const TableProgress& a, const TableProgress& b) { return a.bytes_total > b.bytes_total; });
+    tell_(progress_);
   }
 
   std::mutex mutex_;
   const std::function<void(const CopyProgress&)>& tell_;
   CopyProgress progress_;
   std::int64_t finished_bytes_ = 0;
-  std::map<const Table*, std::int64_t> running_;
+  std::map<const Table*, CopiedTable> running_;
+  base::Clock::time_point told_{};
 };
 
-// Tables that aren't done yet, the largest first: the last one to end should be a small one.
+// Tables that aren't done yet.
 std::vector<const Table*> tables_to_copy(postgres::Connection& target, const std::vector<Table>& tables,
-                                         Tally& tally) {
+                                         CopyListener& listener) {
   std::map<std::pair<std::string, std::string>, std::int64_t> done;
   const auto rows = target.exec("SELECT schema, name, rows FROM pgcutover.table_copy");
   for (int row = 0; row < rows.rows(); ++row) {
@@ -88,14 +104,19 @@ std::vector<const Table*> tables_to_copy(postgres::Connection& target, const std
       continue;
     }
     if (const auto found = done.find({table.schema, table.name}); found != done.end()) {
-      tally.finished(table, found->second);
+      listener.finished(table, {found->second, 0});
     } else {
       left.push_back(&table);
     }
   }
-  std::stable_sort(left.begin(), left.end(),
-                   [](const Table* a, const Table* b) { return a->bytes > b->bytes; });
   return left;
+}
+
+int major_of_source(const CopyOptions& options, const base::Stop& stop) {
+  postgres::SessionOptions session;
+  session.server = "source";
+  session.application_name = "pgcutover copy";
+  return postgres::Connection::open(options.source, session, stop).server_major();
 }
 
 // The workers commit asynchronously. A synchronous commit flushes everything before it; it has to write a row
@@ -116,6 +137,8 @@ CREATE TABLE IF NOT EXISTS pgcutover.table_copy (
   name text NOT NULL,
   rows bigint NOT NULL,
   bytes bigint NOT NULL,
+  frozen boolean NOT NULL DEFAULT false,
+  analyzed boolean NOT NULL DEFAULT false,
   snapshot text,
   marker text,
   filter_passed boolean NOT NULL,
@@ -124,27 +147,54 @@ CREATE TABLE IF NOT EXISTS pgcutover.table_copy (
   CHECK ((snapshot IS NULL) = (marker IS NULL)),
   CHECK (filter_passed OR marker IS NOT NULL)
 );
-)" + restore_schema_sql();
+ALTER TABLE pgcutover.table_copy ADD COLUMN IF NOT EXISTS frozen boolean NOT NULL DEFAULT false,
+  ADD COLUMN IF NOT EXISTS analyzed boolean NOT NULL DEFAULT false;
+)" + split_schema_sql() +
+         restore_schema_sql();
 }
 
 void copy_tables(const CopyOptions& options, const std::vector<Table>& tables, const base::Stop& stop) {
   PGCUTOVER_CHECK(!options.slot_xid.empty(),
                   "a copy needs the transaction id taken after the slot's creation");
   Tally tally(options, tables);
-  auto target = connect_target(options, stop);
-  const auto left = tables_to_copy(target, tables, tally);
-  run_workers(options.jobs, left.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
-    const Table* current = nullptr;
-    TableCopier copier(options, cancel, [&](std::int64_t bytes) { tally.moved(*current, bytes); });
-    while (const auto at = queue.next()) {
-      current = left[*at];
-      tally.finished(*current, copier.copy(*current).rows);
+  CopyListener listener;
+  listener.moved = [&](const Table& table, std::int64_t rows, std::int64_t bytes) {
+    tally.moved(table, rows, bytes);
+  };
+  listener.again = [&](const Table& table) { tally.again(table); };
+  listener.finished = [&](const Table& table, const CopiedTable& copied) {
+    tally.finished(table, copied.rows);
+    if (options.table_in) {
+      options.table_in(table);
     }
-  });
-  if (!target.usable()) {
-    target = connect_target(options, stop);
+  };
+  CopyShared shared;
+  shared.pace = options.pace;
+  auto target = open_copy_target(options, stop);
+  const auto left = tables_to_copy(target, tables, listener);
+  if (!left.empty()) {
+    const auto plan =
+        plan_copy(left, options.jobs, options.split_above_bytes, major_of_source(options, stop));
+    for (const auto* table : plan.split) {
+      copy_split_table(options, shared, listener, *table, plan.part_bytes, stop);
+    }
+    run_workers(options.jobs, plan.items.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
+      TableCopier copier(options, shared, listener, cancel);
+      while (const auto at = queue.next()) {
+        copier.copy(plan.items[*at]);
+      }
+    });
   }
-  make_durable(target);
+  std::optional<postgres::Connection> session(std::move(target));
+  with_retries(
+      stop,
+      [&] {
+        if (!session) {
+          session.emplace(open_copy_target(options, stop));
+        }
+        make_durable(*session);
+      },
+      [&] { session.reset(); }, [] { return std::string("making the copy durable"); });
 }
 
 std::vector<TableSnapshot> pending_snapshots(postgres::Connection& target) {

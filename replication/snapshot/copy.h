@@ -1,7 +1,8 @@
 // The first copy of the rows, resumable at every moment.
 //
 // A table is either done (its row in pgcutover.table_copy was committed in the same transaction as its rows,
-// together with the snapshot they were read in) or not begun. Raw COPY buffers are forwarded without parsing,
+// together with the snapshot they were read in; for one that is copied in parts: in a transaction after them
+// that found all of them) or not begun. Raw COPY buffers are forwarded without parsing,
 // binary where every column is safe. Rule of visibility: a table that was read in the slot's own exported
 // snapshot needs no filter; one that was copied later, under its own snapshot S, is accompanied by S and by a
 // marker written after S: the stream skips, for that table and until that marker, exactly the transactions
@@ -25,13 +26,20 @@ namespace replication::snapshot {
 // DDL (idempotent) of this room's tables on the target, in the schema pgcutover, which must exist.
 std::string copy_schema_sql();
 
+class Pace;
+
+struct TableProgress {
+  std::string table;  // public.orders
+  std::int64_t bytes_done = 0, bytes_total = 0;
+};
+
 struct CopyProgress {
   std::int64_t tables_done = 0, tables_total = 0;
   // In the unit of the estimate (the source's heap and toast sizes), so that the two meet at the end; what
   // really went over the wire is in CopyState.
   std::int64_t bytes_done = 0, bytes_total = 0;
-  std::int64_t rows_done = 0;
-  std::string current;  // a table under way
+  std::int64_t rows_done = 0;          // of tables that are done
+  std::vector<TableProgress> running;  // tables under way, the largest first
 };
 
 struct CopyOptions {
@@ -41,7 +49,14 @@ struct CopyOptions {
   // (12: txid_current()). Only snapshots with xmin >= this may be used beside the slot's own. Required.
   std::string slot_xid;
   int jobs = 2;
+  // Tables of more than this are copied in parts by all workers, where the source can do it (from 14 on).
+  // 0 = by itself: those that would keep one worker busy while the others have nothing left to do. Negative:
+  // never.
+  std::int64_t split_above_bytes = 0;
+  Pace* pace = nullptr;          // how fast rows may go; none = no limit. Outlives the copy.
   postgres::FencingToken token;  // checked before each table's commit
+  // A table's rows are committed (also told for those that were there already). Any worker, several at once.
+  std::function<void(const catalog::Table&)> table_in;
   // Called by any worker, serialised.
   std::function<void(const CopyProgress&)> progress;
 };
@@ -65,7 +80,7 @@ std::vector<TableSnapshot> pending_snapshots(postgres::Connection& target);
 void mark_filter_passed(postgres::Connection& target, const std::string& marker);
 
 struct CopyState {
-  std::int64_t done = 0, rows = 0, bytes = 0;
+  std::int64_t done = 0, rows = 0, bytes = 0;  // bytes as they went over the wire
 };
 CopyState copy_state(postgres::Connection& target);
 

@@ -1,5 +1,9 @@
-// What comes after the rows: foreign keys and materialized views' data.
+// What comes after the rows: foreign keys, materialized views' data, statistics.
 
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +16,7 @@
 #include "replication/snapshot/place.h"
 #include "replication/snapshot/restore.h"
 #include "replication/snapshot/schema.h"
+#include "replication/snapshot/workers.h"
 
 namespace replication::snapshot {
 namespace {
@@ -51,24 +56,94 @@ bool attempt(postgres::Connection& target, const std::string& sql, const Foreign
   }
 }
 
-bool ensure_foreign_key(postgres::Connection& target, const ForeignKey& key) {
-  const auto alter = "ALTER TABLE " + key.table;
-  const auto name = postgres::quote_identifier(key.name);
-  auto state = key_state(target, key);
-  if (state == KeyState::missing) {
-    // Before 18 a partitioned table can't have a NOT VALID one: it is checked while it is made.
-    const bool at_once = !enforced(key) || (key.table_partitioned && target.server_major() < 18);
-    const auto add = alter + " ADD CONSTRAINT " + name + " " + key.definition + (at_once ? "" : " NOT VALID");
-    if (!attempt(target, add, key)) {
-      return false;
+// Adds what is missing. Nothing where rows violate it already.
+std::optional<KeyState> add_foreign_key(postgres::Connection& target, const ForeignKey& key) {
+  const auto state = key_state(target, key);
+  if (state != KeyState::missing) {
+    return state;
+  }
+  // Before 18 a partitioned table can't have a NOT VALID one: it is checked while it is made.
+  const bool at_once = !enforced(key) || (key.table_partitioned && target.server_major() < 18);
+  const auto add = "ALTER TABLE " + key.table + " ADD CONSTRAINT " + postgres::quote_identifier(key.name) +
+                   " " + key.definition + (at_once ? "" : " NOT VALID");
+  if (!attempt(target, add, key)) {
+    return std::nullopt;
+  }
+  return at_once ? KeyState::valid : KeyState::not_valid;
+}
+
+bool validate_foreign_key(postgres::Connection& target, const ForeignKey& key) {
+  return attempt(target,
+                 "ALTER TABLE " + key.table + " VALIDATE CONSTRAINT " + postgres::quote_identifier(key.name),
+                 key);
+}
+
+std::string display(const ForeignKey& key) {
+  return key.table + "." + postgres::quote_identifier(key.name);
+}
+
+// Adds all; returns those that are still to be validated.
+std::vector<const ForeignKey*> add_foreign_keys(postgres::Connection& target,
+                                                const std::vector<ForeignKey>& keys,
+                                                std::vector<std::string>& violated) {
+  std::vector<const ForeignKey*> open;
+  for (const auto& key : keys) {
+    target.stop().check();
+    const auto state = add_foreign_key(target, key);
+    if (!state) {
+      violated.push_back(display(key));
+    } else if (*state == KeyState::not_valid && key.validated && enforced(key)) {
+      // One that the source itself never validated says nothing about its rows: it stays as it is there.
+      open.push_back(&key);
     }
-    state = at_once ? KeyState::valid : KeyState::not_valid;
   }
-  // One that the source itself never validated says nothing about its rows: it stays as it is there.
-  if (state == KeyState::valid || !key.validated || !enforced(key)) {
-    return true;
+  return open;
+}
+
+// What is left to do for one table; its parts would only wait for each other's locks.
+struct Chores {
+  std::string table;  // quoted, qualified
+  std::int64_t bytes = 0;
+  std::string statistics = {};  // VACUUM or ANALYZE
+  std::string mark = {};
+  std::vector<const ForeignKey*> keys = {};
+};
+
+// Below this a table isn't worth a pass of its own: autovacuum will come by.
+constexpr std::int64_t kVacuumBytes = std::int64_t{16} << 20;
+
+std::vector<Chores> chores_of(postgres::Connection& target, const std::vector<const ForeignKey*>& keys) {
+  std::map<std::string, Chores> by_table;
+  const auto rows =
+      target.exec("SELECT schema, name, analyzed, NOT frozen AND bytes >= " + std::to_string(kVacuumBytes) +
+                  ", bytes FROM pgcutover.table_copy");
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto table = postgres::quote_qualified(rows.text(row, 0), rows.text(row, 1));
+    const bool vacuum = rows.boolean(row, 3);
+    Chores chores{.table = table, .bytes = rows.integer(row, 4)};
+    if (vacuum || !rows.boolean(row, 2)) {
+      chores.statistics = (vacuum ? "VACUUM (FREEZE, ANALYZE, TRUNCATE false) " : "ANALYZE ") + table;
+      chores.mark = "UPDATE pgcutover.table_copy SET analyzed = true, frozen = " +
+                    std::string(vacuum ? "true" : "frozen") +
+                    " WHERE schema = " + postgres::quote_literal(rows.text(row, 0)) +
+                    " AND name = " + postgres::quote_literal(rows.text(row, 1));
+    }
+    by_table[table] = std::move(chores);
   }
-  return attempt(target, alter + " VALIDATE CONSTRAINT " + name, key);
+  for (const auto* key : keys) {
+    auto& chores = by_table[key->table];
+    chores.table = key->table;
+    chores.keys.push_back(key);
+  }
+  std::vector<Chores> list;
+  for (auto& [table, chores] : by_table) {
+    if (!chores.statistics.empty() || !chores.keys.empty()) {
+      list.push_back(std::move(chores));
+    }
+  }
+  std::stable_sort(list.begin(), list.end(),
+                   [](const Chores& a, const Chores& b) { return a.bytes > b.bytes; });
+  return list;
 }
 
 }  // namespace
@@ -76,13 +151,51 @@ bool ensure_foreign_key(postgres::Connection& target, const ForeignKey& key) {
 std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
                                              const std::vector<ForeignKey>& keys) {
   std::vector<std::string> violated;
-  for (const auto& key : keys) {
+  for (const auto* key : add_foreign_keys(target, keys, violated)) {
     target.stop().check();
-    if (!ensure_foreign_key(target, key)) {
-      violated.push_back(key.table + "." + postgres::quote_identifier(key.name));
+    if (!validate_foreign_key(target, *key)) {
+      violated.push_back(display(*key));
     }
   }
   run_deferred(target);
+  return violated;
+}
+
+std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const catalog::Catalog& catalog,
+                                       int jobs, const base::Stop& stop) {
+  auto session = open_restore_session(target, stop);
+  std::vector<std::string> violated;
+  const auto open = add_foreign_keys(session, catalog.foreign_keys, violated);
+  const auto chores = chores_of(session, open);
+  std::mutex mutex;
+  run_workers(jobs, chores.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
+    auto worker = open_restore_session(target, cancel);
+    while (const auto at = queue.next()) {
+      const auto& one = chores[*at];
+      if (!one.statistics.empty()) {
+        worker.exec(one.statistics, Deadline::never());
+        worker.exec(one.mark);
+      }
+      for (const auto* key : one.keys) {
+        if (!validate_foreign_key(worker, *key)) {
+          const std::lock_guard lock(mutex);
+          violated.push_back(display(*key));
+        }
+      }
+    }
+  });
+  std::sort(violated.begin(), violated.end());
+  run_deferred(session);
+  refresh_matviews(session, catalog.matviews);
+  for (const auto& matview : catalog.matviews) {
+    session.exec("ANALYZE " + matview, Deadline::never());
+  }
+  for (const auto& table : catalog.tables) {  // autovacuum never analyzes these
+    if (table.kind == catalog::TableKind::partitioned && !table.partition) {
+      session.exec((session.server_major() >= 18 ? "ANALYZE ONLY " : "ANALYZE ") + table.qualified(),
+                   Deadline::never());
+    }
+  }
   return violated;
 }
 

@@ -23,10 +23,6 @@ using postgres::quote_literal;
 // for those of others; a table needs up to four).
 constexpr std::size_t kStatementsPerTransaction = 50;
 
-std::string note_sql(const std::string& key) {
-  return "INSERT INTO pgcutover.restored (statement) VALUES (" + quote_literal(key) + ");";
-}
-
 // One text is one transaction: its statements and their notes.
 std::string joined(std::span<const RestoreItem> items) {
   std::string text;
@@ -36,13 +32,43 @@ std::string joined(std::span<const RestoreItem> items) {
       text += one.item.settings;
       settings = &one.item.settings;
     }
-    text += one.item.sql + '\n' + note_sql(one.key) + '\n';
+    text += one.item.sql + '\n' + restored_note_sql(one.key) + '\n';
   }
   return text;
 }
 
-// Remedies for what an operator meets here.
-std::string remedy(const Error& error) {
+[[noreturn]] void rethrow(Error& error, const RestoreItem& item) {
+  error.with_hint(restore_remedy(error));
+  rethrow_at(error, "restoring " + headline(item.item.sql));
+}
+
+bool missing_constraint(const Error& error, const RestoreItem& item) {
+  return error.sqlstate() == postgres::sqlstate::kUndefinedObject && comments_on_constraint(item.item.sql);
+}
+
+void defer(postgres::Connection& target, const RestoreItem& item) {
+  target.exec("INSERT INTO pgcutover.deferred_statement (sql) VALUES (" + quote_literal(item.item.sql) +
+              ");" + restored_note_sql(item.key));
+}
+
+void run_one(postgres::Connection& target, const RestoreItem& item) {
+  try {
+    target.exec(joined({&item, 1}), base::Deadline::never());
+  } catch (Error& error) {
+    if (!error.connection_usable() || !missing_constraint(error, item)) {
+      rethrow(error, item);
+    }
+    defer(target, item);
+  }
+}
+
+}  // namespace
+
+std::string restored_note_sql(const std::string& key) {
+  return "INSERT INTO pgcutover.restored (statement) VALUES (" + quote_literal(key) + ");";
+}
+
+std::string restore_remedy(const Error& error) {
   const auto& message = error.message();
   const auto names = [&](const char* word) { return message.find(word) != std::string::npos; };
   if (error.sqlstate() == postgres::sqlstate::kInsufficientPrivilege) {
@@ -63,39 +89,12 @@ std::string remedy(const Error& error) {
   return error.hint();
 }
 
-[[noreturn]] void rethrow(Error& error, const RestoreItem& item) {
-  error.with_hint(remedy(error));
-  rethrow_at(error, "restoring " + headline(item.item.sql));
-}
-
-bool missing_constraint(const Error& error, const RestoreItem& item) {
-  return error.sqlstate() == postgres::sqlstate::kUndefinedObject && comments_on_constraint(item.item.sql);
-}
-
-void defer(postgres::Connection& target, const RestoreItem& item) {
-  target.exec("INSERT INTO pgcutover.deferred_statement (sql) VALUES (" + quote_literal(item.item.sql) +
-              ");" + note_sql(item.key));
-}
-
-void run_one(postgres::Connection& target, const RestoreItem& item) {
-  try {
-    target.exec(joined({&item, 1}), base::Deadline::never());
-  } catch (Error& error) {
-    if (!error.connection_usable() || !missing_constraint(error, item)) {
-      rethrow(error, item);
-    }
-    defer(target, item);
-  }
-}
-
 bool needs_something_else(const Error& error) {
   return error.sqlstate() == postgres::sqlstate::kUndefinedTable ||
          error.sqlstate() == postgres::sqlstate::kUndefinedObject || error.sqlstate() == "42703" ||
          error.sqlstate() == "42809" ||  // wrong object type: a matview that is still a view
          error.sqlstate() == postgres::sqlstate::kDeadlockDetected;
 }
-
-}  // namespace
 
 std::string restore_schema_sql() {
   return R"(
@@ -115,6 +114,8 @@ postgres::Connection open_restore_session(const postgres::ConnInfo& target, cons
   options.server = "target";
   options.application_name = "pgcutover restore";
   auto connection = postgres::Connection::open(target, options, stop);
+  connection.exec(
+      "SET synchronous_commit = off");  // the step's own record makes everything before it durable
   // Sorting is what an index build does; never less than the server's own setting.
   connection.exec(
       "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, 262144)::text || 'kB', false) "

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "replication/base/error.h"
 #include "replication/base/stop.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/conninfo.h"
@@ -41,6 +42,13 @@ void run_in_order(postgres::Connection& target, std::span<const RestoreItem> ite
 // isn't there yet (an index on a view that another statement turns into a table...), for run_in_order.
 std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, std::span<const RestoreItem> items,
                                        int jobs, const base::Stop& stop);
+
+// INSERT of the note of a statement, to be sent together with it.
+std::string restored_note_sql(const std::string& key);
+// What an operator can do about a failed statement.
+std::string restore_remedy(const base::Error& error);
+// Whether a statement failed for want of something that another statement of the archive makes.
+bool needs_something_else(const base::Error& error);
 
 // Runs what run_in_order deferred and forgets it. Nothing where nothing was deferred.
 void run_deferred(postgres::Connection& target);

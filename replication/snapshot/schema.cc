@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "replication/base/error.h"
 #include "replication/base/redaction.h"
@@ -100,6 +101,7 @@ struct SchemaArchive::State {
   SchemaTools tools;
   const base::Stop& stop;
   PrivateDirectory directory;
+  std::optional<std::vector<ScriptItem>> post_data = {};
 
   std::string archive() const { return directory.file("schema.dump"); }
 
@@ -108,7 +110,7 @@ struct SchemaArchive::State {
     run({tools.pg_restore, "--section=pre-data", "--file=" + script, archive()}, {}, stop);
     return read_script(read_file(script));
   }
-  std::vector<ScriptItem> post_data() const {
+  std::vector<ScriptItem> read_post_data() const {
     const auto list = directory.file("post-data.list");
     const auto script = directory.file("post-data.sql");
     run({tools.pg_restore, "--section=post-data", "--list", "--file=" + list, archive()}, {}, stop);
@@ -126,7 +128,7 @@ struct SchemaArchive::State {
 SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source,
                              const std::string& snapshot, const catalog::TableFilter& filter,
                              const base::Stop& stop)
-    : state_(new State{tools, stop, {}}) {
+    : state_(new State{tools, stop, {}, {}}) {
   std::vector<std::string> argv{tools.pg_dump,
                                 "--format=custom",
                                 "--schema-only",
@@ -185,9 +187,16 @@ void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target) const {
   run_in_order(connection, left);
 }
 
+const std::vector<ScriptItem>& SchemaArchive::post_data() const {
+  if (!state_->post_data) {
+    state_->post_data = state_->read_post_data();
+  }
+  return *state_->post_data;
+}
+
 void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, int jobs) const {
   auto connection = prepared_session(target, state_->stop);
-  const auto left = outstanding(connection, state_->post_data());
+  const auto left = outstanding(connection, post_data());
   require_roles(connection, left);
   // Index builds are the work; they need nothing but their tables. The rest (rules, triggers, policies,
   // attaching partitions' indexes, comments, event triggers last) follows in the archive's order.

@@ -1,79 +1,24 @@
 #include "replication/snapshot/table_copier.h"
 
 #include <algorithm>
-#include <span>
-#include <utility>
-#include <vector>
 
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
-#include "replication/postgres/copy.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
-#include "replication/snapshot/place.h"
+#include "replication/snapshot/retry.h"
 
 namespace replication::snapshot {
 namespace {
 
 using base::Deadline;
 using base::Error;
-using base::milliseconds;
+using catalog::Table;
 
-constexpr milliseconds kRetryBudget{300'000};
-constexpr milliseconds kBackoffFirst{200}, kBackoffMax{10'000};
-constexpr milliseconds kLockMax{600'000};
-// How long a COPY may show no sign of life: a scan over nothing but dead rows sends nothing either.
-constexpr milliseconds kSilenceMax{1'800'000};
-constexpr std::size_t kBlockBytes = std::size_t{128} << 10;
-
-std::string column_list(const catalog::Table& table) {
-  std::string list;
-  for (const auto& column : table.columns) {
-    if (!column.generated) {
-      list += (list.empty() ? " (" : ", ") + postgres::quote_identifier(column.name);
-    }
-  }
-  return list.empty() ? list
-                      : list + ")";  // COPY has no empty list; without one it means every ordinary column
-}
-
-class Sender {
- public:
-  Sender(postgres::CopyIn& in, const std::function<void(std::int64_t)>& moved) : in_(in), moved_(moved) {
-    block_.reserve(kBlockBytes);
-  }
-  void add(std::span<const char> row) {
-    ++messages_;
-    bytes_ += static_cast<std::int64_t>(row.size());
-    // Small rows travel together: a message each would cost the target more than the row.
-    if (block_.size() + row.size() > kBlockBytes) {
-      flush();
-    }
-    if (row.size() >= kBlockBytes) {
-      in_.write(row, Deadline::in(kSilenceMax));
-      return;
-    }
-    block_.insert(block_.end(), row.begin(), row.end());
-  }
-  void flush() {
-    if (!block_.empty()) {
-      in_.write(block_, Deadline::in(kSilenceMax));
-      block_.clear();
-      moved_(bytes_);
-    }
-  }
-  std::int64_t messages() const { return messages_; }
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  postgres::CopyIn& in_;
-  const std::function<void(std::int64_t)>& moved_;
-  std::vector<char> block_;
-  std::int64_t messages_ = 0, bytes_ = 0;
-};
+constexpr base::milliseconds kLockMax{600'000};
 
 bool freeze_refused(const Error& error) {
   return error.connection_usable() &&
@@ -81,164 +26,226 @@ bool freeze_refused(const Error& error) {
           error.sqlstate() == "0A000");
 }
 
+std::pair<std::string, std::string> name_arrays(const std::vector<const Table*>& tables) {
+  std::vector<std::string> schemas;
+  std::vector<std::string> names;
+  for (const auto* table : tables) {
+    schemas.push_back(table->schema);
+    names.push_back(table->name);
+  }
+  return {postgres::array_literal(schemas), postgres::array_literal(names)};
+}
+
 }  // namespace
 
-bool copies_binary(const catalog::Table& table) {
-  return table.binary_safe() && !column_list(table).empty();
+postgres::Connection open_copy_target(const CopyOptions& options, const base::Stop& stop) {
+  postgres::SessionOptions session;
+  session.server = "target";
+  session.application_name = "pgcutover copy";
+  auto target = postgres::Connection::open(options.target, session, stop);
+  target.exec("SET session_replication_role = replica; SET synchronous_commit = off");
+  return target;
 }
 
-std::string copy_out_sql(const catalog::Table& table) {
-  return "COPY " + table.qualified() + column_list(table) +
-         (copies_binary(table) ? " TO STDOUT (FORMAT binary)" : " TO STDOUT");
-}
-
-std::string copy_in_sql(const catalog::Table& table, bool freeze) {
-  std::string options = freeze ? "FREEZE true" : "";
-  if (copies_binary(table)) {
-    options += options.empty() ? "FORMAT binary" : ", FORMAT binary";
+EmptiedTable empty_table(postgres::Connection& target, const Table& table) {
+  const auto name = table.qualified();
+  EmptiedTable emptied;
+  emptied.truncated = !target
+                           .one_row(
+                               "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+                               "AND confrelid = $1::pg_catalog.regclass AND conrelid <> confrelid)",
+                               postgres::Params{name})
+                           .boolean(0, 0);
+  if (emptied.truncated) {
+    target.exec("TRUNCATE ONLY " + name, Deadline::in(kLockMax));
+  } else {
+    target.exec("LOCK TABLE ONLY " + name + " IN ACCESS EXCLUSIVE MODE", Deadline::in(kLockMax));
   }
-  return "COPY " + table.qualified() + column_list(table) + " FROM STDIN" +
-         (options.empty() ? "" : " (" + options + ")");
+  const auto noted =
+      target.exec("SELECT rows, bytes FROM pgcutover.table_copy WHERE schema = $1 AND name = $2",
+                  postgres::Params{table.schema, table.name});
+  if (noted.rows() == 1) {
+    emptied.done = CopiedTable{noted.integer(0, 0), noted.integer(0, 1)};
+  } else if (!emptied.truncated) {
+    target.exec("DELETE FROM ONLY " + name, Deadline::never());
+  }
+  return emptied;
 }
 
-CopiedTable TableCopier::copy(const catalog::Table& table) {
-  std::optional<Deadline> budget;
-  auto backoff = kBackoffFirst;
-  for (;;) {
-    try {
-      return attempt(table);
-    } catch (const base::Stopped&) {
-      source_.abandon();
-      throw;
-    } catch (Error& error) {
-      source_.abandon();
-      target_.reset();
-      moved_(0);
-      if (!budget) {
-        budget = Deadline::in(kRetryBudget);
-      }
-      if (!error.retryable() || budget->expired()) {
-        rethrow_at(error, "copying " + table.display());
-      }
-      base::log::warn("copying " + table.display() + " is tried again: " + error.describe());
-    }
-    if (stop_.wait(Deadline::in(backoff).sooner(*budget))) {
-      throw base::Stopped();
-    }
-    backoff = std::min(backoff * 2, kBackoffMax);
+void write_notes(postgres::Connection& target, const TableSource::Reading& reading,
+                 const std::vector<Note>& notes) {
+  const bool filtered = !reading.snapshot.empty();
+  std::string values;
+  for (const auto& note : notes) {
+    values += (values.empty() ? "(" : ", (") + postgres::quote_literal(note.table->schema) + ", " +
+              postgres::quote_literal(note.table->name) + ", " + std::to_string(note.copied.rows) + ", " +
+              std::to_string(note.copied.bytes) + (note.frozen ? ", true" : ", false") +
+              ", $1, $2, $3::boolean)";
+  }
+  postgres::Params params;
+  params.text(filtered ? std::optional(reading.snapshot) : std::nullopt);
+  params.text(filtered ? std::optional(reading.marker) : std::nullopt);
+  params.boolean(!filtered);
+  target.exec(
+      "INSERT INTO pgcutover.table_copy (schema, name, rows, bytes, frozen, snapshot, marker, filter_passed) "
+      "VALUES " +
+          values,
+      params);
+}
+
+void TableCopier::connect_target() {
+  if (!target_ || !target_->usable()) {
+    target_.emplace(open_copy_target(options_, stop_));
   }
 }
 
-CopiedTable TableCopier::attempt(const catalog::Table& table) {
+void TableCopier::give_up(const Tables& tables) {
+  source_.abandon();
+  target_.reset();
+  for (const auto* table : tables) {
+    listener_.again(*table);
+  }
+}
+
+// libpq's buffers stay as large as the largest row they held.
+void TableCopier::end_source() {
+  if (large_rows_) {
+    source_.abandon();
+    target_.reset();
+    large_rows_ = false;
+  } else {
+    source_.end();
+  }
+}
+
+void TableCopier::copy(const Tables& tables) {
+  current_ = tables.front();
+  auto left = tables;
+  const auto try_again = [&](auto attempt) {
+    return with_retries(
+        stop_, attempt, [&] { give_up(left); }, [&] { return "copying " + current_->display(); });
+  };
+  if (tables.size() > 1) {
+    left = try_again([&] { return attempt_many(tables); });
+  }
+  for (const auto* table : Tables(left)) {
+    current_ = table;
+    left = {table};
+    try_again([&] { attempt_one(*table); });
+  }
+}
+
+CopiedTable TableCopier::transfer(const Table& table, postgres::Connection& source, bool freeze) {
+  CopyStream stream(
+      shared_, [&](std::int64_t rows, std::int64_t bytes) { listener_.moved(table, rows, bytes); }, stop_);
+  const auto copied =
+      stream.run(source, copy_out_sql(table), *target_, copy_in_sql(table, freeze), copies_binary(table));
+  large_rows_ = large_rows_ || stream.saw_large_row();
+  return copied;
+}
+
+void TableCopier::attempt_one(const Table& table) {
   base::fault_point("copy.table-begin");
   connect_target();
   CopiedTable copied;
-  bool freeze = true;
-  for (;;) {
+  for (bool may_freeze = true;;) {
     postgres::Transaction transaction(*target_);
-    bool truncated = false;
-    if (const auto done = prepare(table, truncated)) {
-      return *done;
+    const auto emptied = empty_table(*target_, table);
+    if (emptied.done) {
+      copied = *emptied.done;
+      transaction.rollback();
+      break;
     }
-    freeze = freeze && truncated;
+    const bool freeze = may_freeze && emptied.truncated;
+    const auto reading = source_.begin(table);
     try {
-      copied = transfer(table, freeze);
+      copied = transfer(table, *reading.connection, freeze);
     } catch (const Error& error) {
       if (!freeze || !freeze_refused(error)) {
         throw;
       }
       base::log::debug(table.display() + ": " + error.message());
       source_.abandon();
-      freeze = false;
+      listener_.again(table);
+      may_freeze = false;
       continue;
     }
+    write_notes(*target_, reading, {{&table, copied, freeze}});
     base::fault_point("copy.table-before-commit");
     // Last, because it locks a row that a successor has to wait for.
     options_.token.assert_current(*target_);
     transaction.commit_or_throw();
     break;
   }
-  source_.end();
+  end_source();
   base::fault_point("copy.table-done");
-  return copied;
+  listener_.finished(table, copied);
 }
 
-void TableCopier::connect_target() {
-  if (target_ && target_->usable()) {
-    return;
+// Locks the tables on the target, which also waits for a predecessor's transaction; takes those that are done
+// out and empties the others. New ones have no storage yet: nothing to do for them.
+void TableCopier::clear_for(Tables& tables, std::vector<Note>& done) {
+  std::string names;
+  for (const auto* table : tables) {
+    names += (names.empty() ? "ONLY " : ", ONLY ") + table->qualified();
   }
-  postgres::SessionOptions session;
-  session.server = "target";
-  session.application_name = "pgcutover copy";
-  target_.emplace(postgres::Connection::open(options_.target, session, stop_));
-  // No triggers and no foreign keys while rows come in; durable all at once at the copy's end.
-  target_->exec("SET session_replication_role = replica");
-  target_->exec("SET synchronous_commit = off");
-}
-
-// Empties the table, which also waits for a predecessor's transaction that may still be running. After that
-// the note is certain: there, and the table is done; or not, and nobody else can write it before us.
-std::optional<CopiedTable> TableCopier::prepare(const catalog::Table& table, bool& truncated) {
-  const auto name = table.qualified();
-  truncated = !target_
-                   ->one_row(
-                       "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
-                       "AND confrelid = $1::pg_catalog.regclass AND conrelid <> confrelid)",
-                       postgres::Params{name})
-                   .boolean(0, 0);
-  if (truncated) {
-    target_->exec("TRUNCATE ONLY " + name, Deadline::in(kLockMax));
-  } else {
-    target_->exec("LOCK TABLE ONLY " + name + " IN ACCESS EXCLUSIVE MODE", Deadline::in(kLockMax));
-  }
-  const auto noted =
-      target_->exec("SELECT rows, bytes FROM pgcutover.table_copy WHERE schema = $1 AND name = $2",
-                    postgres::Params{table.schema, table.name});
-  if (noted.rows() == 1) {
-    return CopiedTable{noted.integer(0, 0), noted.integer(0, 1)};  // the caller's transaction is rolled back
-  }
-  if (!truncated) {
-    target_->exec("DELETE FROM ONLY " + name, Deadline::never());
-  }
-  return std::nullopt;
-}
-
-CopiedTable TableCopier::transfer(const catalog::Table& table, bool freeze) {
-  postgres::CopyIn in(*target_, copy_in_sql(table, freeze));
-  const auto reading = source_.begin(table);
-  Sender sender(in, moved_);
-  {
-    postgres::CopyOut out(*reading.connection, copy_out_sql(table));
-    std::span<const char> row;
-    while (out.next(row, Deadline::in(kSilenceMax))) {
-      sender.add(row);
+  target_->exec("LOCK TABLE " + names + " IN ACCESS EXCLUSIVE MODE", Deadline::in(kLockMax));
+  const auto [schemas, table_names] = name_arrays(tables);
+  const auto rows = target_->exec(
+      "SELECT noted.rows, noted.bytes, pg_catalog.pg_relation_size(c.oid) > 0 "
+      "FROM unnest($1::text[], $2::text[]) WITH ORDINALITY wanted(schema, name, place) "
+      "JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema "
+      "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name "
+      "LEFT JOIN pgcutover.table_copy noted ON noted.schema = wanted.schema AND noted.name = wanted.name "
+      "ORDER BY place",
+      postgres::Params{schemas, table_names});
+  Tables left;
+  std::string sql;
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    const auto row = static_cast<int>(i);
+    if (!rows.is_null(row, 0)) {
+      done.push_back({tables[i], {rows.integer(row, 0), rows.integer(row, 1)}});
+      continue;
+    }
+    left.push_back(tables[i]);
+    if (rows.boolean(row, 2)) {
+      sql += "DELETE FROM ONLY " + tables[i]->qualified() + ";";
     }
   }
-  sender.flush();
-  const CopiedTable copied{in.finish(Deadline::in(kSilenceMax)), sender.bytes()};
-  // The server sends a message for each row, and the binary trailer as one of its own.
-  const auto sent = sender.messages() - (copies_binary(table) ? 1 : 0);
-  if (copied.rows != sent) {
-    throw Error("the target stored " + std::to_string(copied.rows) + " of " + std::to_string(sent) + " rows",
-                "look for triggers and rules on the target's table that are enabled ALWAYS or for REPLICA")
-        .on("target");
+  if (!sql.empty()) {
+    target_->exec(sql, Deadline::never());
   }
-  note(table, reading, copied);
-  return copied;
+  tables = std::move(left);
 }
 
-void TableCopier::note(const catalog::Table& table, const TableSource::Reading& reading,
-                       const CopiedTable& copied) {
-  postgres::Params params{table.schema, table.name};
-  params.integer(copied.rows).integer(copied.bytes);
-  const bool filtered = !reading.snapshot.empty();
-  params.text(filtered ? std::optional(reading.snapshot) : std::nullopt);
-  params.text(filtered ? std::optional(reading.marker) : std::nullopt);
-  params.boolean(!filtered);
-  target_->exec(
-      "INSERT INTO pgcutover.table_copy (schema, name, rows, bytes, snapshot, marker, filter_passed) "
-      "VALUES ($1, $2, $3, $4, $5, $6, $7)",
-      params);
+TableCopier::Tables TableCopier::attempt_many(Tables tables) {
+  connect_target();
+  postgres::Transaction transaction(*target_);
+  std::vector<Note> done;
+  clear_for(tables, done);
+  Tables rewritten;
+  std::vector<Note> notes;
+  if (!tables.empty()) {
+    const auto reading = source_.begin(tables, rewritten);
+    for (const auto* table : tables) {
+      base::fault_point("copy.table-begin");
+      current_ = table;
+      notes.push_back({table, transfer(*table, *reading.connection, false)});
+    }
+    if (!notes.empty()) {
+      write_notes(*target_, reading, notes);
+    }
+  }
+  base::fault_point("copy.batch-before-commit");
+  options_.token.assert_current(*target_);
+  transaction.commit_or_throw();
+  end_source();
+  notes.insert(notes.end(), done.begin(), done.end());
+  for (const auto& note : notes) {
+    base::fault_point("copy.table-done");
+    listener_.finished(*note.table, note.copied);
+  }
+  return rewritten;
 }
 
 }  // namespace replication::snapshot

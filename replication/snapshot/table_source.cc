@@ -20,6 +20,8 @@ using base::milliseconds;
 constexpr milliseconds kLockMax{600'000};
 constexpr milliseconds kSnapshotMax{600'000};
 constexpr milliseconds kSnapshotPoll{250};
+// Locks of tables already copied are given back now and then: the source's lock table isn't ours alone.
+constexpr std::size_t kLocksMax = 100;
 constexpr const char* kBegin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 std::string random_token() {
@@ -72,23 +74,38 @@ postgres::Connection TableSource::connect() const {
 }
 
 TableSource::Reading TableSource::begin(const catalog::Table& table) {
-  if (!options_.exported_snapshot.empty() && !exported_lost_ && import_snapshot()) {
-    lock(*shared_, table);
-    if (!rewritten(table)) {
-      return {&*shared_, {}, {}};
-    }
-    base::log::info(table.display() +
+  Tables tables{&table};
+  Tables rewritten;
+  auto reading = begin(tables, rewritten);
+  return rewritten.empty() ? reading : begin_own(rewritten);
+}
+
+TableSource::Reading TableSource::begin(Tables& tables, Tables& rewritten) {
+  if (options_.exported_snapshot.empty() || exported_lost_ || !import_snapshot()) {
+    return begin_own(tables);
+  }
+  lock(*shared_, tables);
+  locked_ += tables.size();
+  rewritten = take_rewritten(tables);
+  for (const auto* table : rewritten) {
+    base::log::info(table->display() +
                     " was rewritten after the slot's snapshot: copied under a snapshot of its own");
   }
-  return begin_own(table);
+  return {tables.empty() ? nullptr : &*shared_, {}, {}};
 }
 
 // False where the slot's snapshot can't be imported any more: the session that holds it is gone.
 bool TableSource::import_snapshot() {
-  if (shared_ && shared_->usable() && shared_->in_transaction()) {
+  const bool open = shared_ && shared_->usable() && shared_->in_transaction();
+  if (open && locked_ < kLocksMax) {
     return true;
   }
-  shared_.emplace(connect());
+  if (open) {
+    shared_->exec("COMMIT");
+  } else {
+    shared_.emplace(connect());
+  }
+  locked_ = 0;
   shared_->exec(kBegin);
   try {
     shared_->exec("SET TRANSACTION SNAPSHOT " + postgres::quote_literal(options_.exported_snapshot));
@@ -107,38 +124,71 @@ bool TableSource::import_snapshot() {
   return false;
 }
 
-void TableSource::lock(postgres::Connection& connection, const catalog::Table& table) {
-  connection.exec("LOCK TABLE ONLY " + table.qualified() + " IN ACCESS SHARE MODE", Deadline::in(kLockMax));
+void TableSource::lock(postgres::Connection& connection, const Tables& tables) {
+  std::string names;
+  for (const auto* table : tables) {
+    names += (names.empty() ? "ONLY " : ", ONLY ") + table->qualified();
+  }
+  connection.exec("LOCK TABLE " + names + " IN ACCESS SHARE MODE", Deadline::in(kLockMax));
+}
+
+[[noreturn]] void throw_replaced(const catalog::Table& table) {
+  throw Error(table.display() + " is another table than when the copy was planned",
+              "leave the source's schema alone until the switch; `pgcutover cancel` and begin again")
+      .on("source");
+}
+
+std::string oid_array(const TableSource::Tables& tables) {
+  std::string text = "{";
+  for (const auto* table : tables) {
+    text += (text.size() == 1 ? "" : ",") + std::to_string(table->oid);
+  }
+  return text + "}";
+}
+
+std::string name_array(const TableSource::Tables& tables) {
+  std::vector<std::string> names;
+  for (const auto* table : tables) {
+    names.push_back(table->qualified());
+  }
+  return postgres::array_literal(names);
 }
 
 // Once the lock is held, what pg_relation_filenode says now stays true; pg_class is read as the snapshot sees
 // it.
-bool TableSource::rewritten(const catalog::Table& table) {
-  const auto row = shared_->exec(
-      "SELECT c.relfilenode, coalesce(pg_catalog.pg_relation_filenode(c.oid), 0) FROM pg_catalog.pg_class c "
-      "WHERE c.oid = $1::bigint::oid AND c.oid = pg_catalog.to_regclass($2)::oid",
-      postgres::Params().integer(table.oid).text(std::string_view(table.qualified())));
-  if (row.rows() != 1) {
-    throw Error(table.display() + " is another table than when the copy was planned",
-                "leave the source's schema alone until the switch; `pgcutover cancel` and begin again")
-        .on("source");
+TableSource::Tables TableSource::take_rewritten(Tables& tables) {
+  const auto rows = shared_->exec(
+      "SELECT c.relfilenode, coalesce(pg_catalog.pg_relation_filenode(c.oid), 0) "
+      "FROM unnest($1::oid[], $2::text[]) WITH ORDINALITY wanted(oid, name, place) "
+      "LEFT JOIN pg_catalog.pg_class c ON c.oid = wanted.oid AND c.oid = pg_catalog.to_regclass(wanted.name) "
+      "ORDER BY place",
+      postgres::Params{oid_array(tables), name_array(tables)});
+  Tables same;
+  Tables rewritten;
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    const auto row = static_cast<int>(i);
+    if (rows.is_null(row, 0)) {
+      throw_replaced(*tables[i]);
+    }
+    (rows.oid(row, 0) == rows.oid(row, 1) ? same : rewritten).push_back(tables[i]);
   }
-  return row.oid(0, 0) != row.oid(0, 1);
+  tables = std::move(same);
+  return rewritten;
 }
 
-TableSource::Reading TableSource::begin_own(const catalog::Table& table) {
+TableSource::Reading TableSource::begin_own(const Tables& tables) {
   if (!own_ || !own_->usable()) {
     own_.emplace(connect());
   }
   Reading reading;
   reading.connection = &*own_;
-  reading.snapshot = take_snapshot(table);
+  reading.snapshot = take_snapshot(tables);
   reading.marker = random_token();
   write_marker(reading.marker);
   return reading;
 }
 
-std::string TableSource::take_snapshot(const catalog::Table& table) {
+std::string TableSource::take_snapshot(const Tables& tables) {
   std::uint64_t slot_xid = 0;
   std::from_chars(options_.slot_xid.data(), options_.slot_xid.data() + options_.slot_xid.size(), slot_xid);
   PGCUTOVER_CHECK(slot_xid > 0, "slot_xid of the copy is \"" + options_.slot_xid + "\"");
@@ -147,20 +197,20 @@ std::string TableSource::take_snapshot(const catalog::Table& table) {
   const auto deadline = Deadline::in(kSnapshotMax);
   for (bool told = false;;) {
     own_->exec(kBegin);
-    lock(*own_, table);  // before the snapshot: a rewrite in between would show an empty table
+    lock(*own_, tables);  // before the snapshot: a rewrite in between would show an empty table
     const auto row =
         own_->one_row("SELECT pg_catalog." + function +
-                          "::text, pg_catalog.pg_is_in_recovery(), pg_catalog.to_regclass($1)::oid",
-                      postgres::Params{table.qualified()});
+                          "::text, pg_catalog.pg_is_in_recovery(), (SELECT min(place) "
+                          "FROM unnest($1::oid[], $2::text[]) WITH ORDINALITY wanted(oid, name, place) "
+                          "WHERE pg_catalog.to_regclass(name) IS DISTINCT FROM oid)",
+                      postgres::Params{oid_array(tables), name_array(tables)});
     if (row.boolean(0, 1)) {
       throw Error("the source is a standby: its snapshots hide running transactions",
                   "name the primary as the source")
           .on("source");
     }
-    if (row.oid(0, 2) != table.oid) {
-      throw Error(table.display() + " is another table than when the copy was planned",
-                  "leave the source's schema alone until the switch; `pgcutover cancel` and begin again")
-          .on("source");
+    if (!row.is_null(0, 2)) {
+      throw_replaced(*tables[static_cast<std::size_t>(row.integer(0, 2) - 1)]);
     }
     const auto snapshot = row.text(0, 0);
     if (snapshot_xmin(snapshot) >= slot_xid) {
@@ -170,7 +220,7 @@ std::string TableSource::take_snapshot(const catalog::Table& table) {
     const auto blockers = oldest_transactions(*own_);
     if (deadline.expired()) {
       throw base::TimeoutError(
-          "no snapshot after the slot's beginning for " + table.display() + ": " + blockers,
+          "no snapshot after the slot's beginning for " + tables.front()->display() + ": " + blockers,
           "end these transactions on the source, then run the same command again")
           .on("source");
     }

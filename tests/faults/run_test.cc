@@ -16,11 +16,29 @@ using scenario::Side;
 namespace {
 
 constexpr const char* kPoints[] = {
-    "run.after-prepare-source", "run.after-prepare-target", "run.after-slot",
-    "run.after-pre-data",       "copy.table-begin@3",       "copy.table-before-commit@4",
-    "copy.table-done@5",        "run.after-copy",           "run.after-indexes",
-    "run.after-catch-up",       "run.after-foreign-keys",   "run.after-reverse-ready",
-    "apply.before-commit@20",   "apply.after-commit@20",    "stream.before-confirm@3",
+    "run.after-prepare-source",
+    "run.after-prepare-target",
+    "run.after-slot",
+    "run.after-pre-data",
+    "copy.generation-begun",
+    "copy.part-begin@2",
+    "copy.part-before-commit@2",
+    "copy.part-done@2",
+    "copy.generation-before-commit",
+    "copy.table-begin@3",
+    "copy.table-before-commit",
+    "copy.batch-before-commit",
+    "copy.table-done@5",
+    "indexes.table-built",
+    "indexes.table-done",
+    "run.after-copy",
+    "run.after-indexes",
+    "run.after-catch-up",
+    "run.after-foreign-keys",
+    "run.after-reverse-ready",
+    "apply.before-commit@20",
+    "apply.after-commit@20",
+    "stream.before-confirm@3",
 };
 
 std::string with_kill(std::string_view point) {

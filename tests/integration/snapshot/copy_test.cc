@@ -102,13 +102,15 @@ TEST_CASE("without an exported snapshot each table brings its own, and a marker 
     CHECK(std::stoull(one.snapshot) >= std::stoull(options.slot_xid));
     markers.insert(one.marker);
   }
-  CHECK(markers.size() == 9);
+  CHECK(markers.size() > 1);  // small tables share a transaction, and with it a snapshot
   CHECK(
       markers.contains(pair.source.value("shop", "SELECT token FROM pgcutover.marker WHERE id = 1").value()));
 
+  const auto passed = std::count_if(pending.begin(), pending.end(),
+                                    [&](const auto& one) { return one.marker == pending[0].marker; });
   snapshot::mark_filter_passed(target, pending[0].marker);
   snapshot::mark_filter_passed(target, pending[0].marker);
-  CHECK(snapshot::pending_snapshots(target).size() == 8);
+  CHECK(snapshot::pending_snapshots(target).size() == 9 - static_cast<std::size_t>(passed));
 }
 
 TEST_CASE(
@@ -182,7 +184,9 @@ TEST_CASE("a copy that failed in the middle goes on with the tables that are lef
   const auto catalog = pair.catalog();
   CHECK_THROWS_WITH_AS(copy_tables(options, catalog.tables, pair.stop), "enough", base::Error);
   auto target = pair.target.connect("shop");
-  CHECK(snapshot::copy_state(target).done == 3);
+  const auto done = snapshot::copy_state(target).done;
+  CHECK(done >= 3);
+  CHECK(done < 9);
   options.progress = nullptr;
   copy_tables(options, catalog.tables, pair.stop);
   check_tables(pair);
@@ -200,7 +204,7 @@ TEST_CASE("lost connections to either side are tried again, and no row is double
   options.exported_snapshot = held.name;
   int kills = 0;
   options.progress = [&](const snapshot::CopyProgress& progress) {
-    if (progress.current == "app.big" && kills < 2) {
+    if (!progress.running.empty() && progress.running.front().table == "app.big" && kills < 2) {
       auto& cluster = ++kills == 1 ? pair.source : pair.target;
       cluster.sql("shop",
                   "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -1,0 +1,75 @@
+#include "replication/snapshot/pace.h"
+
+#include <algorithm>
+
+#include "replication/base/error.h"
+
+namespace replication::snapshot {
+namespace {
+
+constexpr base::milliseconds kLook{250};
+
+}  // namespace
+
+void Pace::set_rate(std::int64_t bytes_per_second) {
+  const std::lock_guard lock(mutex_);
+  rate_ = std::max<std::int64_t>(bytes_per_second, 0);
+  available_ = 0;
+  at_ = base::Clock::now();
+}
+
+std::int64_t Pace::rate() const {
+  const std::lock_guard lock(mutex_);
+  return rate_;
+}
+
+// The bucket may be overdrawn by one sender: a row larger than a second's worth has to pass as well.
+base::milliseconds Pace::reserve(std::int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (rate_ == 0) {
+    return base::milliseconds(0);
+  }
+  const auto now = base::Clock::now();
+  const double rate = static_cast<double>(rate_);
+  available_ = std::min(rate, available_ + rate * std::chrono::duration<double>(now - at_).count());
+  at_ = now;
+  if (available_ > 0) {
+    available_ -= static_cast<double>(bytes);
+    return base::milliseconds(0);
+  }
+  return base::milliseconds(1 + static_cast<std::int64_t>(-available_ / rate * 1000));
+}
+
+void Pace::send(std::int64_t bytes, const base::Stop& stop) {
+  for (;;) {
+    const auto span = reserve(bytes);
+    if (span.count() == 0) {
+      return;
+    }
+    if (stop.wait(base::Deadline::in(std::min(span, kLook)))) {
+      throw base::Stopped();
+    }
+  }
+}
+
+void LargeRows::take(const base::Stop& stop) {
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!taken_) {
+        taken_ = true;
+        return;
+      }
+    }
+    if (stop.wait(base::Deadline::in(kLook))) {
+      throw base::Stopped();
+    }
+  }
+}
+
+void LargeRows::give_back() {
+  const std::lock_guard lock(mutex_);
+  taken_ = false;
+}
+
+}  // namespace replication::snapshot

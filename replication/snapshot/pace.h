@@ -1,0 +1,48 @@
+// How fast the copy may go, shared by everybody who sends rows; and who may send rows so large that they
+// matter for memory.
+//
+// Any thread. A Pace outlives the copy; the rate may be changed while it runs.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "replication/base/deadline.h"
+#include "replication/base/stop.h"
+
+namespace replication::snapshot {
+
+// A token bucket of one second's worth. Every sender says what it is about to send and is held up where that
+// would be more than the rate allows.
+class Pace {
+ public:
+  explicit Pace(std::int64_t bytes_per_second = 0) { set_rate(bytes_per_second); }
+  // 0 = no limit. Those who wait notice a new rate within a quarter of a second.
+  void set_rate(std::int64_t bytes_per_second);
+  std::int64_t rate() const;
+  // Throws Stopped.
+  void send(std::int64_t bytes, const base::Stop& stop);
+
+ private:
+  base::milliseconds reserve(std::int64_t bytes);  // how long until they may go; 0 = now, and they are booked
+
+  mutable std::mutex mutex_;
+  std::int64_t rate_ = 0;
+  double available_ = 0;
+  base::Clock::time_point at_ = base::Clock::now();
+};
+
+// One job at a time moves rows of more than kLargeRowBytes: the bound of the tool's memory counts one.
+inline constexpr std::int64_t kLargeRowBytes = std::int64_t{8} << 20;
+class LargeRows {
+ public:
+  // Waits until nobody else has the turn. Throws Stopped.
+  void take(const base::Stop& stop);
+  void give_back();
+
+ private:
+  std::mutex mutex_;
+  bool taken_ = false;
+};
+
+}  // namespace replication::snapshot
