@@ -115,7 +115,7 @@ Fields plan_fields(Plan& plan) {
            integer("split-above", plan.split_above_mb, std::int64_t{0}, std::int64_t{1} << 30,
                    "MB above which a table is copied in parts by all jobs; 0 = by itself"),
            choice("snapshot", plan.snapshot_per_table, {{"shared", false}, {"per-table", true}},
-                  "one snapshot for all tables, or one each: then nothing pins the source's xmin for long"),
+                  "one for all tables, or one each, which pins no xmin for long"),
            text("pg-bindir", plan.pg_bindir, "directory of pg_dump and pg_restore; default: PATH")},
           "the first copy"),
       map("spool",

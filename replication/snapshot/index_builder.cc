@@ -27,7 +27,7 @@ using base::Deadline;
 using base::Error;
 using catalog::Table;
 
-constexpr std::int64_t kSmallTable = std::int64_t{4} << 20;
+constexpr std::int64_t kSmallTable = std::int64_t{1} << 20;
 constexpr std::size_t kBatchStatements = 40;
 constexpr std::chrono::milliseconds kLook{250};
 constexpr const char* kFirstHalf = "/index";  // of a constraint: the key of its index's note
@@ -148,9 +148,12 @@ struct Shared {
     return --work.left == 0;
   }
 
-  int idle_jobs() {
+  // Parallel workers for a build that begins now: jobs that have nothing to do lend their cores, and the last
+  // build in sight gets one more, for the core that will soon be free.
+  int parallel_workers() {
     const std::lock_guard lock(mutex);
-    return idle;
+    const auto waiting = static_cast<int>(tasks.size());
+    return std::min(jobs - 1, idle / (waiting + 1) + (waiting == 0 ? 1 : 0));
   }
 
   void fail() {
@@ -170,7 +173,7 @@ class Worker {
   void run(const Task& task) {
     if (task.build) {
       auto& work = *task.tables.front();
-      allow_parallel(shared_.idle_jobs());
+      allow_parallel(shared_.parallel_workers());
       build(work.builds[*task.build], true);
       if (shared_.built(work)) {
         complete(work);
@@ -191,11 +194,6 @@ class Worker {
   postgres::Connection& session() {
     if (!session_ || !session_->usable()) {
       session_.emplace(open_restore_session(shared_.target, shared_.cancel));
-      session_->exec(
-          "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, "
-          "pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024 / " +
-          std::to_string(shared_.jobs) +
-          ")::text || 'kB', false) FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'");
     }
     return *session_;
   }

@@ -4,10 +4,10 @@
 // A table's unique indexes come first; primary keys and unique constraints are built as indexes and attached
 // when the table's last one is there, so that several of one table are built at the same time. Small tables
 // share transactions. Every statement of the archive is still noted exactly once (pgcutover.restored), in the
-// transaction that completes it; the first half of a constraint has a note of its own. Memory: the sessions
-// together are given the larger of 256 MB a job and the target's shared_buffers as maintenance_work_mem,
-// unless the server's own setting is higher. A job that has nothing to do lends its core to a build that
-// begins then (max_parallel_maintenance_workers).
+// transaction that completes it; the first half of a constraint has a note of its own. Memory:
+// maintenance_work_mem is 256 MB a job or what the server has set, whichever is more (measured: a sort in
+// larger memory is slower). A job that has nothing to do lends its core to a build that begins then
+// (max_parallel_maintenance_workers).
 //
 // Threads: `jobs` of its own; table_in() from any. A build that fails is thrown by finish(); one that needs
 // something that isn't there yet is left to SchemaArchive::restore_post_data, like everything that isn't a

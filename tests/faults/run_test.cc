@@ -3,6 +3,8 @@
 // is tested as well.
 #include <csignal>
 #include <doctest/doctest.h>
+#include <string_view>
+#include <vector>
 
 #include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
@@ -59,11 +61,20 @@ TEST_CASE("a run that is killed anywhere goes on when it is called again") {
         "aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = 'shop'");
   };
   const auto privileges_before = privileges();
+  // Large enough to be split, and for indexes of its own.
+  scenario.source().sql(
+      kDatabase,
+      "CREATE TABLE shop.large (id int PRIMARY KEY, v text, UNIQUE (v));"
+      "INSERT INTO shop.large SELECT i, repeat(md5(i::text), 5) FROM generate_series(1, 25000) i");
   for (const char* point : kPoints) {
     INFO("killed at " << std::string(point));
-    auto doomed = scenario.start_run(with_kill(point));
+    std::vector<std::string> more;
+    if (std::string_view(point).starts_with("copy.part") || std::string_view(point).starts_with("copy.gen")) {
+      more = {"--split-above", "1"};
+    }
+    auto doomed = scenario.start_run(with_kill(point), more);
     CHECK_MESSAGE(doomed->wait(Deadline::in(milliseconds(90'000))) == 128 + SIGKILL, doomed->errors());
-    auto again = scenario.start_run();
+    auto again = scenario.start_run({}, more);
     scenario.wait_state(*again, "ready");
     CHECK((scenario.expect_sound(point) == Side::source));
     scenario.expect_equal(point);
