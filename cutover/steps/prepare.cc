@@ -37,6 +37,22 @@ std::string assign_xid(postgres::Connection& connection) {
                                                                     : "SELECT txid_current()::text");
 }
 
+// "public.orders 63 %, public.items 12 %"
+std::string builds_under_way(postgres::Connection& target) {
+  const auto rows = target.exec(
+      "SELECT n.nspname || '.' || c.relname, "
+      "(CASE WHEN tuples_total > 0 THEN 50 + 50 * tuples_done / tuples_total "
+      "WHEN blocks_total > 0 THEN 50 * blocks_done / blocks_total ELSE 0 END)::text "
+      "FROM pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_class c ON c.oid = p.relid "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+      "WHERE p.datname = pg_catalog.current_database() ORDER BY 1 LIMIT 4");
+  std::string text;
+  for (int row = 0; row < rows.rows(); ++row) {
+    text += (text.empty() ? "" : ", ") + rows.text(row, 0) + " " + rows.text(row, 1) + " %";
+  }
+  return text;
+}
+
 }  // namespace
 
 Preparation::Preparation(Context& context, Publisher& publisher) : context_(context), publisher_(publisher) {}
@@ -205,7 +221,17 @@ void Preparation::restore_indexes() {
       }
     }
   }
-  indexes_->finish();
+  const auto began = base::Clock::now();
+  indexes_->finish([&](const snapshot::IndexProgress& built) {
+    publisher_.update([&](state::Status& status) {
+      status.progress = {.step = "indexes",
+                         .done = built.done,
+                         .total = built.total,
+                         .unit = "indexes",
+                         .seconds = std::chrono::duration<double>(base::Clock::now() - began).count(),
+                         .current = builds_under_way(target())};
+    });
+  });
   indexes_.reset();
   schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"),
                                      context_.plan.index_jobs);

@@ -30,6 +30,7 @@ using catalog::Table;
 constexpr std::int64_t kSmallTable = std::int64_t{1} << 20;
 constexpr std::size_t kBatchStatements = 40;
 constexpr std::chrono::milliseconds kLook{250};
+constexpr base::milliseconds kTell{500};
 constexpr const char* kFirstHalf = "/index";  // of a constraint: the key of its index's note
 
 struct Build {
@@ -371,7 +372,7 @@ void IndexBuilder::table_in(const Table& table) {
   state_->add(table);
 }
 
-void IndexBuilder::finish() {
+void IndexBuilder::finish(const std::function<void(const IndexProgress&)>& tell) {
   {
     const std::lock_guard lock(state_->mutex);
     state_->push_small();
@@ -379,7 +380,11 @@ void IndexBuilder::finish() {
     state_->changed.notify_all();
   }
   try {
-    base::poll_fd(state_->all_ended.fd(), POLLIN, Deadline::never(), state_->stop);
+    while (base::poll_fd(state_->all_ended.fd(), POLLIN, Deadline::in(kTell), state_->stop) == 0) {
+      if (tell) {
+        tell(progress());
+      }
+    }
   } catch (...) {
     state_->fail();
   }

@@ -14,6 +14,8 @@
 // stored table's index.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,8 +42,9 @@ class IndexBuilder {
 
   // The table's rows are committed. Must live until finish().
   void table_in(const catalog::Table& table);
-  // No more tables come. Waits for what is left to do; throws the first failure.
-  void finish();
+  // No more tables come. Waits for what is left to do, telling how far it is twice a second; throws the first
+  // failure.
+  void finish(const std::function<void(const IndexProgress&)>& tell = {});
   IndexProgress progress() const;
 
  private:
