@@ -159,8 +159,8 @@ void Preparation::restore_schema() {
 
 void Preparation::start_index_builder() {
   indexes_ = std::make_unique<snapshot::IndexBuilder>(context_.servers.info(Side::target, "restore"),
-                                                      schema_archive().post_data(), context_.plan.index_jobs,
-                                                      context_.servers.stop());
+                                                      context_.token, schema_archive().post_data(),
+                                                      context_.plan.index_jobs, context_.servers.stop());
 }
 
 void Preparation::copy() {

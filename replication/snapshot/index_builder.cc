@@ -31,7 +31,8 @@ constexpr std::int64_t kSmallTable = std::int64_t{1} << 20;
 constexpr std::size_t kBatchStatements = 40;
 constexpr std::chrono::milliseconds kLook{250};
 constexpr base::milliseconds kTell{500};
-constexpr const char* kFirstHalf = "/index";  // of a constraint: the key of its index's note
+constexpr const char* kNoteRefused = "23502";  // not_null_violation, see restored_note_sql
+constexpr const char* kFirstHalf = "/index";   // of a constraint: the key of its index's note
 
 struct Build {
   RestoreItem item;
@@ -69,10 +70,15 @@ std::string analyze_sql(const std::vector<TableWork*>& tables) {
 
 // What all threads share.
 struct Shared {
-  Shared(postgres::ConnInfo target_info, int job_count, const base::Stop& outer)
-      : target(std::move(target_info)), jobs(std::max(job_count, 1)), stop(outer) {}
+  Shared(postgres::ConnInfo target_info, const postgres::FencingToken& token, int job_count,
+         const base::Stop& outer)
+      : target(std::move(target_info)),
+        in_control(token.sql_condition()),
+        jobs(std::max(job_count, 1)),
+        stop(outer) {}
 
   const postgres::ConnInfo target;
+  const std::string in_control;  // SQL
   const int jobs;
   const base::Stop& stop;
   base::Stop cancel;
@@ -232,12 +238,16 @@ class Worker {
         return;
       }
       try {
-        session().exec(item.item.settings + sql + '\n' + restored_note_sql(key), Deadline::never());
+        session().exec(item.item.settings + sql + '\n' + restored_note_sql(key, shared_.in_control),
+                       Deadline::never());
       } catch (Error& error) {
         if (error.connection_usable() && needs_something_else(error)) {
           base::log::debug("put off: " + headline(item.item.sql) + ": " + error.message());
           ran = false;
           return;
+        }
+        if (error.sqlstate() == kNoteRefused && error.message().find("\"statement\"") != std::string::npos) {
+          throw base::StateError("another controller took over", "see `pgcutover status`").on("target");
         }
         error.with_hint(restore_remedy(error));
         throw;
@@ -285,7 +295,7 @@ class Worker {
           sql += one.item.item.settings;
           settings = &one.item.item.settings;
         }
-        sql += one.item.item.sql + '\n' + restored_note_sql(one.item.key);
+        sql += one.item.item.sql + '\n' + restored_note_sql(one.item.key, shared_.in_control);
         ++builds;
       }
     }
@@ -329,9 +339,9 @@ struct IndexBuilder::State : Shared {
   std::vector<std::jthread> threads;
 };
 
-IndexBuilder::IndexBuilder(const postgres::ConnInfo& target, const std::vector<ScriptItem>& post_data,
-                           int jobs, const base::Stop& stop)
-    : state_(std::make_unique<State>(target, jobs, stop)) {
+IndexBuilder::IndexBuilder(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                           const std::vector<ScriptItem>& post_data, int jobs, const base::Stop& stop)
+    : state_(std::make_unique<State>(target, token, jobs, stop)) {
   auto connection = open_restore_session(target, stop);
   for (auto& item : outstanding(connection, post_data)) {
     if (auto statement = read_index_statement(item.item.sql)) {

@@ -23,6 +23,7 @@
 #include "replication/base/stop.h"
 #include "replication/catalog/catalog.h"
 #include "replication/postgres/conninfo.h"
+#include "replication/postgres/fencing_token.h"
 #include "replication/snapshot/sql_script.h"
 
 namespace replication::snapshot {
@@ -33,9 +34,9 @@ struct IndexProgress {
 
 class IndexBuilder {
  public:
-  // `post_data`: the archive's statements, in their order.
-  IndexBuilder(const postgres::ConnInfo& target, const std::vector<ScriptItem>& post_data, int jobs,
-               const base::Stop& stop);
+  // `post_data`: the archive's statements, in their order. Each transaction checks `token`.
+  IndexBuilder(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+               const std::vector<ScriptItem>& post_data, int jobs, const base::Stop& stop);
   ~IndexBuilder();  // cancels what is under way and waits for it
   IndexBuilder(const IndexBuilder&) = delete;
   IndexBuilder& operator=(const IndexBuilder&) = delete;

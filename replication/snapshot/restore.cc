@@ -64,8 +64,10 @@ void run_one(postgres::Connection& target, const RestoreItem& item) {
 
 }  // namespace
 
-std::string restored_note_sql(const std::string& key) {
-  return "INSERT INTO pgcutover.restored (statement) VALUES (" + quote_literal(key) + ");";
+std::string restored_note_sql(const std::string& key, const std::string& condition) {
+  const auto value = condition.empty() ? quote_literal(key)
+                                       : "CASE WHEN " + condition + " THEN " + quote_literal(key) + " END";
+  return "INSERT INTO pgcutover.restored (statement) VALUES (" + value + ");";
 }
 
 std::string restore_remedy(const Error& error) {

@@ -43,8 +43,9 @@ void run_in_order(postgres::Connection& target, std::span<const RestoreItem> ite
 std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, std::span<const RestoreItem> items,
                                        int jobs, const base::Stop& stop);
 
-// INSERT of the note of a statement, to be sent together with it.
-std::string restored_note_sql(const std::string& key);
+// INSERT of the note of a statement, to be sent together with it. Where `condition` (SQL) doesn't hold it
+// fails with not_null_violation, and the statement with it.
+std::string restored_note_sql(const std::string& key, const std::string& condition = {});
 // What an operator can do about a failed statement.
 std::string restore_remedy(const base::Error& error);
 // Whether a statement failed for want of something that another statement of the archive makes.
