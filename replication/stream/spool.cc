@@ -25,7 +25,13 @@ constexpr std::size_t kQueueBytes = std::size_t{16} << 20;
 constexpr milliseconds kTick{100};  // between looks at the clock, at a stop, at room in the journal
 constexpr milliseconds kSyncInterval{500};
 
-// The relations and types in force, as the stream sent them.
+constexpr char kRelationTag = 'R';
+
+char tag_of(std::span<const char> message) {
+  return message.empty() ? '\0' : message[0];
+}
+
+// The relations in force, as the stream sent them.
 class Relations {
  public:
   void take(std::span<const char> bytes) {
@@ -72,6 +78,7 @@ struct Spool::State {
   void write();
   void feed();
   void take(const Chunk& chunk);
+  void look_at(const Chunk& chunk, std::size_t begin, std::size_t stop_before);
   void append(const Chunk& chunk, std::size_t begin, std::size_t end, bool whole);
   void sync_if_due(bool now);
   bool make_room();
@@ -205,29 +212,43 @@ void Spool::State::take(const Chunk& chunk) {
   }
   std::size_t whole = 0;  // messages up to and with the last commit
   for (std::size_t i = 0; i < chunk.messages(); ++i) {
-    const auto bytes = chunk.message(i);
-    if (bytes.empty()) {
-      continue;
-    }
-    if (bytes[0] == pgoutput::kBeginTag) {
-      in_transaction = true;
-    } else if (bytes[0] == pgoutput::kCommitTag) {
-      const auto message = pgoutput::decode(bytes);
-      end = std::max(end, std::get<pgoutput::Commit>(message).end_lsn);
-      in_transaction = false;
-      whole = i + 1;
-    } else if (bytes[0] == 'R') {
-      relations.take(bytes);
-    }
+    whole = tag_of(chunk.message(i)) == pgoutput::kCommitTag ? i + 1 : whole;
   }
-  if (!in_transaction) {
-    append(chunk, 0, chunk.messages(), true);
+  look_at(chunk, 0, whole);
+  if (whole > 0 && whole < chunk.messages()) {
+    append(chunk, 0, whole, true);
+    // Under a backlog hardly any chunk ends with a commit.
+    if (journal.wants_rotation()) {
+      journal.rotate(relations.entry());
+    }
+    look_at(chunk, whole, chunk.messages());
+    append(chunk, whole, chunk.messages(), !in_transaction);
     return;
   }
-  if (whole > 0) {
-    append(chunk, 0, whole, true);
+  look_at(chunk, whole, chunk.messages());
+  append(chunk, 0, chunk.messages(), !in_transaction);
+}
+
+void Spool::State::look_at(const Chunk& chunk, std::size_t begin, std::size_t stop_before) {
+  for (auto i = begin; i < stop_before; ++i) {
+    const auto bytes = chunk.message(i);
+    switch (tag_of(bytes)) {
+      case pgoutput::kBeginTag:
+        in_transaction = true;
+        break;
+      case pgoutput::kCommitTag: {
+        const auto message = pgoutput::decode(bytes);
+        end = std::max(end, std::get<pgoutput::Commit>(message).end_lsn);
+        in_transaction = false;
+        break;
+      }
+      case kRelationTag:
+        relations.take(bytes);
+        break;
+      default:
+        break;
+    }
   }
-  append(chunk, whole, chunk.messages(), false);
 }
 
 void Spool::State::append(const Chunk& chunk, std::size_t begin, std::size_t stop_before, bool whole) {
@@ -245,15 +266,19 @@ void Spool::State::append(const Chunk& chunk, std::size_t begin, std::size_t sto
   journal.append(entry);
 }
 
+// A batch closes where the journal has nothing more to give, whatever the socket had when it came: backlogs
+// make large batches, and a journal that is full and takes nothing more must not leave apply waiting for an
+// end.
 void Spool::State::feed() {
   journal::Reader reader(journal, applied);
+  bool told_drained = true;
   while (!stop_feeding->requested()) {
-    const auto entry = reader.next(Deadline::in(kTick));
-    if (!entry) {
+    auto entry = reader.next(told_drained ? Deadline::in(kTick) : Deadline::in(milliseconds{0}));
+    if (!entry && told_drained) {
       continue;
     }
-    // What was drained when it came isn't, where more has come since: apply's batches grow.
-    auto chunk = chunk_of(*entry, entry->drained && !reader.more());
+    told_drained = !entry || (entry->whole && !reader.more());
+    auto chunk = chunk_of(entry ? *entry : journal::Entry{}, told_drained);
     const auto bytes = chunk->footprint();
     while (!queue->push(std::move(chunk), bytes, Deadline::in(kTick))) {
       stop_feeding->check();

@@ -141,4 +141,32 @@ TEST_CASE("a spool can be looked into, and replayed on a staging database, once"
   CHECK(tool({"replay", "--target", scenario.target().conninfo(kDatabase, "mover")}).exit_code == 5);
 }
 
+TEST_CASE("a full spool stops receiving until the target has some of it") {
+  const harness::TempDir directory("spool");
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  auto run = scenario.start_run({}, {"--spool", directory.file("changes"), "--spool-limit", "1048576"});
+  scenario.wait_state(*run, "ready");
+  scenario.target().stop(harness::Cluster::Stop::immediate);
+  const auto noise = [&](int rows) {
+    scenario.source()
+        .connect(kDatabase, "app")
+        .exec(
+            "INSERT INTO spooled SELECT md5(random()::text) || md5(random()::text) FROM generate_series(1, " +
+            std::to_string(rows) + ")");
+  };
+  for (int i = 0; i < 40; ++i) {
+    noise(2'000);  // about 100 kB of the spool each
+  }
+  run->wait_output("is full", Deadline::in(milliseconds(60'000)));
+  const auto end = write(scenario);
+  scenario.target().start();
+  wait_confirmed(scenario, end);
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("a full spool");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM spooled") == "80101");
+
+  scenario.stop_run(*run);
+}
+
 }  // namespace
