@@ -5,6 +5,8 @@
 #include <cstdio>
 
 #include "cutover/check/context.h"
+#include "cutover/plan/plan.h"
+#include "replication/base/error.h"
 #include "replication/postgres/quote.h"
 
 namespace cutover::check {
@@ -61,6 +63,17 @@ void check_tables(Context& context) {
   check_row_security(context);
   check_triggers(context);
   check_outside_stream(context);
+  check_not_null_domains(context);
+  check_inherited_order(context);
+  check_large_rows(context);
+}
+
+void check_objects(Context& context) {
+  check_roles(context);
+  check_left_out(context);
+  check_event_triggers(context);
+  check_target_row_security(context);
+  check_extension_tables(context);
 }
 
 void check_clients(Context& context) {
@@ -87,6 +100,7 @@ base::Findings run_checks(const CheckInput& input) {
   check_server(context);
   check_privileges(context);
   check_tables(context);
+  check_objects(context);
   check_clients(context);
   check_connections(context, context.source);
   check_connections(context, context.target);
@@ -136,6 +150,14 @@ const std::vector<FindingKind>& finding_kinds() {
       {"large-objects", "large objects, which no stream carries"},
       {"matviews", "materialized views, which no stream carries"},
       {"foreign-tables", "foreign tables, whose rows aren't moved"},
+      {"not-null-domain", "a column of a domain that forbids NULL"},
+      {"inherited-column-order", "an inheritance child whose columns change places"},
+      {"large-rows", "a table with very large values"},
+      {"roles-missing", "a role of the source that the target lacks"},
+      {"role-password", "a role whose password isn't the source's"},
+      {"needs-left-out", "something that needs a table which is left out"},
+      {"event-triggers", "an event trigger that may fire for our own DDL"},
+      {"extension-tables", "rows in tables of extensions, which no stream carries"},
       {"tool-role-shared", "an application connects as our role"},
       {"member-of-tool-role", "a login role is a member of our role"},
       {"superuser-sessions", "a superuser is connected, whom the fence can't keep out"},
@@ -152,6 +174,50 @@ const std::vector<FindingKind>& finding_kinds() {
       {"max-slot-wal-keep-size", "the slot would be lost too soon"},
   };
   return kinds;
+}
+
+void require_known_ids(const std::vector<std::string>& accepted) {
+  // Of the gate before a hand-over, of poolers and hooks, and of sequences.
+  std::vector<std::string> known{"long-transaction",
+                                 "schema-changed",
+                                 "no-way-back",
+                                 "conflicts",
+                                 "lag",
+                                 "hook-address",
+                                 "hook-failed",
+                                 "hook-missing",
+                                 "hook-no-hold",
+                                 "pooler-address",
+                                 "pooler-database",
+                                 "pooler-ini",
+                                 "pooler-paused",
+                                 "pooler-query-wait",
+                                 "pooler-login-timeout",
+                                 "pooler-unreachable",
+                                 "pooler-unusable",
+                                 "pooler-session-pooling",
+                                 "sequence-behind-data",
+                                 "sequence-cycles",
+                                 "sequence-differs",
+                                 "sequence-exhausted",
+                                 "sequence-headroom",
+                                 "sequence-missing",
+                                 "sequence-near-limit",
+                                 "sequence-only-there",
+                                 "sequence-overflow",
+                                 "sequence-privilege",
+                                 "sequence-range"};
+  for (const auto& kind : finding_kinds()) {
+    known.emplace_back(kind.id);
+  }
+  for (const auto& name : accepted) {
+    const auto id = name.substr(0, name.find(':'));
+    if (std::ranges::find(known, id) == known.end()) {
+      const auto near = plan::nearest(id, known);
+      throw base::UsageError("there is no finding '" + id + "' to accept",
+                             near ? "did you mean '" + *near + "'?" : "`pgcutover check` prints the ids");
+    }
+  }
 }
 
 RunTable run_table(postgres::Connection& connection) {

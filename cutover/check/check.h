@@ -29,6 +29,10 @@ struct CheckInput {
   catalog::TableFilter filter = {};
   // The plan lets us set REPLICA IDENTITY FULL on tables without a key.
   bool keyless_full = false;
+  // Roles that the target lacks are made; false: they must be there.
+  bool create_roles = true;
+  // A value of this size or more is named.
+  std::int64_t large_row_bytes = std::int64_t{100} << 20;
   // Sessions the copy opens on each side.
   int jobs = 2;
   // Where pg_dump is; empty = PATH.
@@ -55,5 +59,9 @@ struct FindingKind {
   std::string_view about;
 };
 const std::vector<FindingKind>& finding_kinds();
+
+// Throws UsageError, naming the nearest id, where one of `accepted` ("id" or "id:object") is none that
+// `check`, the gate before a switch or `sequences` can give.
+void require_known_ids(const std::vector<std::string>& accepted);
 
 }  // namespace cutover::check

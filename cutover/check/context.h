@@ -60,6 +60,15 @@ void check_unlogged(Context& context);
 void check_row_security(Context& context);
 void check_triggers(Context& context);
 void check_outside_stream(Context& context);
+// objects.cc
+void check_roles(Context& context);
+void check_left_out(Context& context);
+void check_event_triggers(Context& context);
+void check_target_row_security(Context& context);
+void check_not_null_domains(Context& context);
+void check_inherited_order(Context& context);
+void check_extension_tables(Context& context);
+void check_large_rows(Context& context);
 // clients.cc
 void check_tool_role(Context& context, Side& side);
 void check_superuser_sessions(Context& context, Side& side);

@@ -210,6 +210,7 @@ int unfence(const Invocation& invocation, const base::Stop& stop) {
 
 int execute(const Invocation& invocation, const base::Stop& stop) {
   const auto& verb = invocation.verb;
+  check::require_known_ids(invocation.plan.accepted);
   if (verb == "help" || verb == "version") {
     std::cout << invocation.text << std::flush;
     return code(ExitCode::done);

@@ -28,6 +28,7 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   check::CheckInput input{.source = servers.source(), .target = servers.target()};
   input.filter = plan.tables;
   input.keyless_full = plan.keyless_full;
+  input.create_roles = plan.create_roles;
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;
   input.accepted = plan.accepted;

@@ -118,6 +118,23 @@ void check_type(const TargetTable& table, const TargetColumn& target, const pgou
       .at("table " + table.display);
 }
 
+// The only column here that the stream has no more: most likely the new one's former name.
+std::optional<std::string> renamed_from(const CachedRelation& relation, const TargetTable& table) {
+  std::optional<std::string> only;
+  for (const auto& column : table.columns) {
+    const bool streamed = std::any_of(relation.columns.begin(), relation.columns.end(),
+                                      [&](const auto& source) { return source.name == column.name; });
+    if (streamed || column.generated) {
+      continue;
+    }
+    if (only) {
+      return std::nullopt;
+    }
+    only = column.name;
+  }
+  return only;
+}
+
 void map_columns(const CachedRelation& relation, TargetTable& table, postgres::Connection& connection) {
   for (std::size_t i = 0; i < relation.columns.size(); ++i) {
     const auto& source = relation.columns[i];
@@ -131,10 +148,14 @@ void map_columns(const CachedRelation& relation, TargetTable& table, postgres::C
               ? "..."
               : connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)",
                                      params);
+      const auto was = renamed_from(relation, table);
       throw TargetMisfit(
           "column " + quote_identifier(source.name) + " of " + table.display +
               " is in the stream but doesn't exist here",
-          "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type)
+          (was ? "if it was renamed there: ALTER TABLE " + table.qualified + " RENAME COLUMN " +
+                     quote_identifier(*was) + " TO " + quote_identifier(source.name) + "; if it was added: "
+               : "") +
+              "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type)
           .on(connection.server())
           .at("table " + table.display);
     }

@@ -1,5 +1,6 @@
 #include "replication/snapshot/schema.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -9,8 +10,10 @@
 #include "replication/base/error.h"
 #include "replication/base/redaction.h"
 #include "replication/base/subprocess.h"
+#include "replication/catalog/left_out.h"
 #include "replication/postgres/fencing_token.h"
 #include "replication/postgres/quote.h"
+#include "replication/postgres/transaction.h"
 #include "replication/snapshot/restore.h"
 #include "replication/snapshot/sql_script.h"
 #include "replication/snapshot/toc.h"
@@ -75,7 +78,7 @@ void run(std::vector<std::string> argv, std::map<std::string, std::string> env, 
   }
 }
 
-// Tables that the filter leaves out, as patterns that match exactly them. The catalog decides what matches.
+// Tables and views that the filter leaves out, as patterns that match exactly them.
 std::vector<std::string> excluded_tables(const postgres::ConnInfo& source, const catalog::TableFilter& filter,
                                          const base::Stop& stop) {
   std::vector<std::string> patterns;
@@ -86,18 +89,51 @@ std::vector<std::string> excluded_tables(const postgres::ConnInfo& source, const
   options.server = "source";
   options.application_name = "pgcutover schema";
   auto connection = postgres::Connection::open(source, options, stop);
-  const auto wanted = catalog::load(connection, filter);
-  for (const auto& table : catalog::load(connection).tables) {
-    if (wanted.find(table.schema, table.name) == nullptr) {
-      patterns.push_back("--exclude-table=" + table.qualified());
-    }
+  for (const auto& relation : catalog::left_out(connection, filter)) {
+    patterns.push_back("--exclude-table=" + relation.qualified());
   }
   return patterns;
+}
+
+// Rows that a user put into configuration tables of extensions, as pg_dump takes them (those that meet the
+// extension's own condition), in the snapshot. A dump of the schema has them not.
+std::vector<ScriptItem> extension_rows(const postgres::ConnInfo& source, const std::string& snapshot,
+                                       const base::Stop& stop) {
+  postgres::SessionOptions options;
+  options.server = "source";
+  options.application_name = "pgcutover schema";
+  auto connection = postgres::Connection::open(source, options, stop);
+  const postgres::Transaction transaction(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  if (!snapshot.empty()) {
+    connection.exec("SET TRANSACTION SNAPSHOT " + postgres::quote_literal(snapshot));
+  }
+  const auto tables = connection.exec(R"(
+    SELECT format('%I.%I', n.nspname, c.relname), string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('quote_nullable(t.%I)', a.attname), ' || '', '' || ' ORDER BY a.attnum), k.condition
+      FROM pg_catalog.pg_extension e CROSS JOIN LATERAL unnest(e.extconfig, e.extcondition) k(oid, condition)
+      JOIN pg_catalog.pg_class c ON c.oid = k.oid AND c.relkind = 'r'
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+       AND a.attgenerated = ''
+     WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+     GROUP BY c.oid, n.nspname, c.relname, k.condition ORDER BY n.nspname, c.relname)");
+  std::vector<ScriptItem> items;
+  for (int table = 0; table < tables.rows(); ++table) {
+    const auto into = "INSERT INTO " + tables.text(table, 0) + " (" + tables.text(table, 1) +
+                      ") OVERRIDING SYSTEM VALUE VALUES (";
+    const auto rows = connection.exec("SELECT " + tables.text(table, 2) + " FROM " + tables.text(table, 0) +
+                                      " AS t " + tables.text_or(table, 3, ""));
+    for (int row = 0; row < rows.rows(); ++row) {
+      items.push_back({"", into + rows.text(row, 0) + ") ON CONFLICT DO NOTHING;"});
+    }
+  }
+  return items;
 }
 
 }  // namespace
 
 struct SchemaArchive::State {
+  std::vector<ScriptItem> extension_rows;
   SchemaTools tools;
   const base::Stop& stop;
   PrivateDirectory directory;
@@ -128,7 +164,7 @@ struct SchemaArchive::State {
 SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source,
                              const std::string& snapshot, const catalog::TableFilter& filter,
                              const base::Stop& stop)
-    : state_(new State{tools, stop, {}, {}}) {
+    : state_(new State{extension_rows(source, snapshot, stop), tools, stop, {}, {}}) {
   std::vector<std::string> argv{tools.pg_dump,
                                 "--format=custom",
                                 "--schema-only",
@@ -176,6 +212,7 @@ postgres::Connection prepared_session(const postgres::ConnInfo& target, const ba
 void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target) const {
   auto connection = prepared_session(target, state_->stop);
   auto items = state_->pre_data();
+  std::ranges::copy(state_->extension_rows, std::back_inserter(items));
   // pg_dump from 15 on writes the rights of "public" as changes against 15's initial ones, where PUBLIC can't
   // create.
   if (state_->tools.major >= 15 && connection.server_major() < 15 &&

@@ -33,17 +33,23 @@ void each_line(std::string_view text, Visit visit) {
   }
 }
 
-}  // namespace
-
-std::string keep_for_post_data(std::string_view toc) {
+template <typename Wanted>
+std::string keep_lines(std::string_view toc, Wanted wanted) {
   std::string kept;
   each_line(toc, [&](std::string_view line) {
-    const auto what = description(line);
-    if (!what.starts_with("FK CONSTRAINT ") && !what.starts_with("MATERIALIZED VIEW DATA ")) {
+    if (wanted(description(line))) {
       kept.append(line).push_back('\n');
     }
   });
   return kept;
+}
+
+}  // namespace
+
+std::string keep_for_post_data(std::string_view toc) {
+  return keep_lines(toc, [](std::string_view what) {
+    return !what.starts_with("FK CONSTRAINT ") && !what.starts_with("MATERIALIZED VIEW DATA ");
+  });
 }
 
 bool has_entries(std::string_view toc) {

@@ -112,6 +112,44 @@ const std::vector<Scenario>& scenarios() {
        "migration shop"},
       {"leftover", "target", "pgcutover", kBlocks, "",
        "CREATE SCHEMA pgcutover; CREATE TABLE pgcutover.run(name text)", "another role"},
+      {"needs-left-out", "source", "view public.v", kBlocks,
+       "CREATE TABLE big(id int PRIMARY KEY); ALTER TABLE big OWNER TO mover; CREATE VIEW v AS SELECT * FROM "
+       "big",
+       "", "needs public.big", [](CheckInput& i) { i.filter.exclude = {"public.big"}; }},
+      {"needs-left-out", "source", "function public.f(public.big)", kBlocks,
+       "CREATE TABLE big(id int PRIMARY KEY); ALTER TABLE big OWNER TO mover; CREATE FUNCTION f(big) RETURNS "
+       "int "
+       "LANGUAGE sql AS 'SELECT 1'",
+       "", "needs public.big", [](CheckInput& i) { i.filter.include = {"public.good"}; }},
+      {"needs-left-out", "source", "table constraint to_big on public.small", kWarns,
+       "CREATE TABLE big(id int PRIMARY KEY); ALTER TABLE big OWNER TO mover; CREATE TABLE small(id int "
+       "PRIMARY KEY "
+       "CONSTRAINT to_big REFERENCES big); ALTER TABLE small OWNER TO mover",
+       "", "isn't made", [](CheckInput& i) { i.filter.exclude = {"public.big"}; }},
+      {"event-triggers", "source", "watch", kWarns,
+       "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER "
+       "watch ON "
+       "ddl_command_end EXECUTE FUNCTION e()"},
+      {"event-triggers", "target", "watch", kWarns, "",
+       "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER "
+       "watch ON "
+       "ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION e()",
+       "CREATE TABLE"},
+      {"not-null-domain", "source", "public.d.v", kBlocks,
+       "CREATE DOMAIN strict AS int NOT NULL; CREATE DOMAIN inner_one AS strict; CREATE TABLE d(id int "
+       "PRIMARY KEY, v "
+       "inner_one); ALTER TABLE d OWNER TO mover",
+       "", "forbids NULL"},
+      {"inherited-column-order", "source", "public.c", kWarns,
+       "CREATE TABLE p(id int); CREATE TABLE c(own int, id int, PRIMARY KEY (id)); ALTER TABLE c INHERIT p; "
+       "ALTER TABLE "
+       "p OWNER TO mover; ALTER TABLE c OWNER TO mover"},
+      {"extension-tables", "source", "public.settings", kWarns,
+       "CREATE EXTENSION citext; CREATE TABLE settings(k text); ALTER EXTENSION citext ADD TABLE settings; "
+       "UPDATE "
+       "pg_extension SET extconfig = ARRAY['public.settings'::regclass::oid], extcondition = ARRAY[''] WHERE "
+       "extname = "
+       "'citext'"},
       {"slot-runway", "source", "", kBlocks, "CHECKPOINT", "", "lasts",
        [](CheckInput& i) { i.source_free_bytes = 0; }},
       {"slot-runway", "source", "", kWarns, "", "", "isn't known"},
@@ -296,4 +334,66 @@ TEST_CASE("checking changes nothing on either server") {
   CHECK(both() == before);
   pair.on_source("CREATE TABLE canary(id int)");
   CHECK(both() != before);
+}
+
+TEST_CASE(
+    "roles that the target lacks are named: what will be made, what can't be, what would not be the same") {
+  const Pair pair("roles");
+  auto& source = checks::clusters().source;
+  auto& target = checks::clusters().target;
+  source.sql(
+      "postgres",
+      "CREATE ROLE lone_owner; CREATE ROLE lone_login LOGIN PASSWORD 'one' IN ROLE lone_owner; CREATE ROLE "
+      "lone_admin SUPERUSER; CREATE ROLE both_sides LOGIN PASSWORD 'x'; CREATE ROLE not_here LOGIN");
+  target.sql("postgres", "CREATE ROLE both_sides LOGIN PASSWORD 'y'");
+  pair.on_source(
+      "CREATE SCHEMA theirs AUTHORIZATION lone_owner; CREATE SCHEMA admins AUTHORIZATION lone_admin; GRANT "
+      "USAGE ON SCHEMA public TO both_sides");
+  const bool superuser = source.major() < 15;
+  const auto refused = check(pair);
+  expect(refused, "target", "roles-missing", "lone_owner", superuser ? kWarns : kBlocks,
+         superuser ? "will be made" : "mover may not make roles");
+  expect(check(pair, [](CheckInput& i) { i.create_roles = false; }), "target", "roles-missing", "lone_login",
+         kBlocks, "doesn't exist here");
+  target.sql("postgres", "ALTER ROLE mover CREATEROLE");
+  auto findings = check(pair);
+  expect(findings, "target", "roles-missing", "lone_owner", kWarns, "will be made");
+  expect(findings, "target", "roles-missing", "lone_admin", kWarns, "not as a superuser");
+  if (!superuser) {
+    expect(findings, "target", "roles-missing", "lone_login", kWarns, "without a password");
+    CHECK(checks::find(findings, "target", "role-password", "both_sides") == nullptr);
+  }
+  CHECK(checks::find(findings, "target", "roles-missing", "both_sides") == nullptr);
+  CHECK(checks::find(findings, "target", "roles-missing", "not_here") == nullptr);
+  findings = check(pair, {}, "postgres");
+  expect(findings, "target", "roles-missing", "lone_login", kWarns, "with its password's verifier");
+  expect(findings, "target", "role-password", "both_sides", kWarns, "isn't the source's");
+  CHECK(to_text(findings).find("SCRAM-SHA-256") == std::string::npos);
+  pair.on_source("DROP SCHEMA theirs, admins; REVOKE ALL ON SCHEMA public FROM both_sides");
+  source.sql("postgres", "DROP ROLE lone_login, lone_owner, lone_admin, both_sides, not_here");
+  target.sql("postgres", "DROP ROLE both_sides; ALTER ROLE mover NOCREATEROLE");
+}
+
+TEST_CASE("FORCE ROW LEVEL SECURITY would hide rows from our role on the target") {
+  const Pair pair("forced");
+  if (checks::clusters().target.major() < 15) {
+    return;  // our role is a superuser, whom nothing is hidden from
+  }
+  pair.on_source_as_mover("ALTER TABLE good ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
+  const auto findings = check(pair);
+  expect(findings, "source", "row-security", "public.good", kBlocks);
+  expect(findings, "target", "row-security", "public.good", kBlocks, "FORCE");
+}
+
+TEST_CASE("a table with a very large value is named from a sample") {
+  const Pair pair("large");
+  pair.on_source_as_mover(
+      "CREATE TABLE wide(id int PRIMARY KEY, v text); ALTER TABLE wide ALTER v SET STORAGE EXTERNAL");
+  pair.on_source_as_mover(
+      "INSERT INTO wide VALUES (1, repeat('x', 3000000)); CREATE TABLE narrow(id int PRIMARY KEY, v "
+      "text); INSERT INTO narrow SELECT i, repeat(md5(i::text), 300) FROM generate_series(1, 300) i");
+  const auto findings = check(
+      pair, [](CheckInput& i) { i.large_row_bytes = 1 << 20; }, "postgres");
+  expect(findings, "source", "large-rows", "public.wide", kWarns, "at least 2.");
+  CHECK(checks::find(findings, "source", "large-rows", "public.narrow") == nullptr);
 }

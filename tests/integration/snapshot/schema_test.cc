@@ -222,6 +222,50 @@ TEST_CASE("tables that the filter leaves out are not made, whatever their names"
                           "'app'::regnamespace AND relkind = 'r'") == "keep");
 }
 
+TEST_CASE("views follow the filter like tables") {
+  Pair pair;
+  pair.source.sql(
+      "shop",
+      "CREATE TABLE app.gone (i int); CREATE VIEW app.on_gone AS SELECT * FROM app.gone; CREATE MATERIALIZED "
+      "VIEW app.gone_too AS SELECT * FROM app.on_gone; CREATE TABLE app.stays (i int); CREATE VIEW app.kept "
+      "AS "
+      "SELECT * FROM app.stays");
+  catalog::TableFilter filter;
+  filter.exclude = {"app.*gone*"};
+  const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", filter, pair.stop);
+  archive.restore_pre_data(pair.target_info());
+  CHECK(
+      pair.target.value("shop",
+                        "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = "
+                        "'app'::regnamespace") == "kept,stays");
+}
+
+TEST_CASE("rows of a user in an extension's configuration table come with the schema, once") {
+  Pair pair;
+  // An extension with such a table, made on the target by CREATE EXTENSION as well.
+  const std::string install =
+      "CREATE TABLE public.settings (k text PRIMARY KEY, v text, stock boolean); INSERT INTO public.settings "
+      "VALUES "
+      "('a', 'stock', true); ALTER EXTENSION citext ADD TABLE public.settings; UPDATE pg_extension SET "
+      "extconfig = "
+      "ARRAY['public.settings'::regclass::oid], extcondition = ARRAY['WHERE NOT stock'] WHERE extname = "
+      "'citext'";
+  pair.source.sql("shop", "CREATE EXTENSION citext; " + install);
+  pair.source.sql("shop",
+                  "INSERT INTO public.settings VALUES ('b', E'it''s; \\nmine', false), ('c', NULL, false)");
+  pair.target.sql(
+      "shop",
+      "CREATE FUNCTION pgcutover.install() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN IF "
+      "to_regclass('public.settings') IS NULL THEN SET LOCAL search_path = public, pg_catalog; " +
+          install +
+          "; END IF; END $f$; CREATE EVENT TRIGGER install ON ddl_command_end WHEN TAG IN ('CREATE "
+          "EXTENSION') EXECUTE FUNCTION pgcutover.install()");
+  const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
+  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info());
+  pair.check_same("public.settings", 3);
+}
+
 TEST_CASE("the archive shows the schema of the snapshot it was given") {
   Pair pair;
   pair.source.sql("shop", "CREATE TABLE app.before (i int)");

@@ -8,6 +8,7 @@ namespace torture {
 
 inline constexpr const char* kDatabaseSql = R"sql(
 --@ globals
+SET password_encryption = 'scram-sha-256';
 CREATE ROLE torture_owner;
 CREATE ROLE torture_group NOLOGIN;
 CREATE ROLE "Torture ""App" LOGIN CONNECTION LIMIT 50 VALID UNTIL '2099-01-01 00:00:00+00' PASSWORD 'app-plain-password';

@@ -39,7 +39,7 @@ std::vector<std::string> sections(const std::string& kind, int major) {
 }
 
 struct Stage {
-  harness::Cluster source{{.name = "source"}}, target{{.name = "target"}};
+  harness::Cluster source{{.name = "source"}}, target{{.name = "target", .conf = {"log_statement = all"}}};
   harness::TempDir directory{"pgcut-torture"};
 
   Stage() {
@@ -60,7 +60,8 @@ struct Stage {
     harness::write_file(directory.path() / "plan.yaml",
                         "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
                             target.conninfo(kDatabase, "mover") +
-                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables, trigger-fires-always]\n");
+                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables, trigger-fires-always, "
+                            "not-null-domain]\n");
   }
 
   harness::ToolResult tool(std::vector<std::string> arguments) const {
@@ -103,7 +104,6 @@ void change(const harness::Cluster& side) {
     UPDATE app.child SET id = id + 10, c = 'late';
     UPDATE app.parent_a SET a = 'all of them';
     INSERT INTO app.child_late (a, id, extra) SELECT 'new', max(id) + 1, 3 FROM app.child_late;
-    INSERT INTO app.customer (email, name) SELECT 'new@' || max(id), repeat('long', 50) FROM app.customer;
     UPDATE app.long_row SET id = id + 1000;
     UPDATE app.specials SET id = id + 1000;
     UPDATE "sch.ema; --"."ta""ble ;' .x" SET "%s" = 3, U&"tab\0009" = 4;
@@ -123,6 +123,33 @@ void check_schema(Stage& stage) {
   CHECK_MESSAGE(found.empty(), torture::joined(found));
 }
 
+// No password and no verifier in what the tool says, keeps or reports, nor in the target's log, which logs
+// everything.
+void expect_no_secret(Stage& stage, const Tool& run) {
+  const auto verifier =
+      stage.source.value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'torture_reader'")
+          .value();
+  REQUIRE(verifier.starts_with("SCRAM-SHA-256$"));
+  std::string seen =
+      run.output() + run.errors() + stage.target.log() + stage.tool({"report", "--format", "json"}).output;
+  for (const auto* side : {&stage.source, &stage.target}) {
+    auto session = side->connect(kDatabase);
+    const auto tables = session.exec(
+        "SELECT format('pgcutover.%I', tablename) FROM pg_tables WHERE schemaname = "
+        "'pgcutover'");
+    CHECK(tables.rows() > 3);
+    for (int row = 0; row < tables.rows(); ++row) {
+      seen += session.one_value("SELECT coalesce(string_agg(t::text, ' '), '') FROM " + tables.text(row, 0) +
+                                " t");
+    }
+  }
+  CHECK(seen.find("CREATE SCHEMA app") != std::string::npos);  // the log does log
+  for (const std::string& secret :
+       {verifier, verifier.substr(verifier.size() - 40), std::string("reader-plain-password")}) {
+    CHECK(seen.find(secret) == std::string::npos);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a database with every kind of object arrives whole") {
@@ -133,6 +160,8 @@ TEST_CASE("a database with every kind of object arrives whole") {
   const auto rows = check_contents(stage);
   CHECK(rows.size() > 55);
   check_schema(stage);
+
+  expect_no_secret(stage, run);
 
   // Changes of tables that have no key, no columns, other columns than their parents...
   change(stage.source);
@@ -178,7 +207,10 @@ TEST_CASE("cancel leaves the target as it was found: no object, no role, no sett
     CHECK(stage.target.value(kDatabase, defaults) == "0");
   }
   stage.target.sql("postgres", "DROP ROLE torture_policy; ALTER DATABASE torture RESET ALL");
-  const auto found = torture::differences(before, torture::dump_schema(stage.target, kDatabase, false));
+  auto found = torture::differences(before, torture::dump_schema(stage.target, kDatabase, false));
+  // What isn't put back: the owner of "public", which is another one on servers before 15.
+  std::erase_if(
+      found, [](const std::string& line) { return line.find("public; Type: SCHEMA") != std::string::npos; });
   CHECK_MESSAGE(found.empty(), torture::joined(found));
   CHECK((torture::contents(stage.target, kDatabase) == content));
 }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cutover/check/context.h"
+#include "replication/base/error.h"
 
 using cutover::check::bytes_text;
 using cutover::check::list_text;
@@ -44,4 +45,16 @@ TEST_CASE("bytes are readable") {
   CHECK(bytes_text(1024) == "1.0 kB");
   CHECK(bytes_text(150.0 * 1024 * 1024) == "150 MB");
   CHECK(bytes_text(1.5 * 1024 * 1024 * 1024) == "1.5 GB");
+}
+
+TEST_CASE("an id that can't be found is refused with the nearest one") {
+  cutover::check::require_known_ids(
+      {"unlogged-tables", "unlogged-tables:public.a:b", "lag", "sequence-overflow"});
+  try {
+    cutover::check::require_known_ids({"matviews", "unloged-table:public.a"});
+    FAIL("nothing was thrown");
+  } catch (const replication::base::UsageError& error) {
+    CHECK(error.message() == "there is no finding 'unloged-table' to accept");
+    CHECK(error.hint() == "did you mean 'unlogged-tables'?");
+  }
 }

@@ -1,0 +1,249 @@
+// What a database holds besides rows: roles, what needs tables that are left out, event triggers, large
+// values.
+
+#include <algorithm>
+
+#include "cutover/check/context.h"
+#include "replication/catalog/left_out.h"
+#include "replication/catalog/roles.h"
+#include "replication/postgres/quote.h"
+#include "replication/snapshot/roles.h"
+
+namespace cutover::check {
+namespace {
+
+using postgres::quote_identifier;
+
+std::string create_statement(const catalog::Role& role) {
+  return "CREATE ROLE " + quote_identifier(role.name) + (role.login ? " LOGIN" : "") + ";";
+}
+
+void check_missing_role(Context& context, const catalog::Role& role, bool may_create, bool verifiers) {
+  const std::string what = "role " + role.name + " of the source" +
+                           (role.objects > 0 ? ", who owns or may use " + std::to_string(role.objects) +
+                                                   " object(s) of this database,"
+                                             : "") +
+                           " doesn't exist here";
+  if (!context.input.create_roles || !may_create) {
+    context.blocks(
+        context.target, "roles-missing", role.name,
+        what + (context.input.create_roles ? " and role " + context.target.facts.user + " may not make roles"
+                                           : ""),
+        create_statement(role) +
+            (context.input.create_roles
+                 ? "  or ALTER ROLE " + quote_identifier(context.target.facts.user) + " CREATEROLE;"
+                 : "  or let it be made: --roles create"));
+    return;
+  }
+  const bool no_password = role.login && !verifiers;
+  context.warns(context.target, "roles-missing", role.name,
+                what + ": it will be made" +
+                    (role.superuser ? ", but not as a superuser, who would walk through the fence" : "") +
+                    (no_password  ? ", without a password, whose verifier we may not read on the source"
+                     : role.login ? ", with its password's verifier"
+                                  : ""),
+                no_password
+                    ? "ALTER ROLE " + quote_identifier(role.name) +
+                          " PASSWORD '...';  on the target before the switch, or on the source: GRANT "
+                          "SELECT (rolname, rolpassword) ON pg_authid TO " +
+                          quote_identifier(context.source.facts.user) + ";"
+                    : "nothing, or make it yourself: " + create_statement(role));
+}
+
+// RLS hides rows from everybody but superusers, BYPASSRLS and, where it isn't forced, the owner and its
+// members.
+bool sees_every_row(const Side& side) {
+  return side.facts.superuser ||
+         side.connection.one_value(
+             "SELECT rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
+}
+
+}  // namespace
+
+void check_roles(Context& context) {
+  if (context.resuming) {
+    return;
+  }
+  const auto roles = catalog::load_roles(context.source.connection);
+  const auto there = catalog::role_names(context.target.connection);
+  const bool may_create =
+      context.target.facts.superuser ||
+      context.target.connection.one_value(
+          "SELECT rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
+  const bool verifiers = replication::snapshot::may_read_verifiers(context.source.connection);
+  std::vector<std::string> both;
+  for (const catalog::Role& role : roles.roles) {
+    if (role.predefined) {
+      continue;
+    }
+    if (there.contains(role.name)) {
+      both.push_back(role.name);
+    } else {
+      check_missing_role(context, role, may_create, verifiers);
+    }
+  }
+  for (const auto& name :
+       replication::snapshot::other_verifiers(context.source.connection, context.target.connection, both)) {
+    context.warns(
+        context.target, "role-password", name,
+        "the password's verifier of " + name +
+            " isn't the source's: applications that log in with the "
+            "source's password may be refused after the switch",
+        "copy rolpassword of pg_authid, or ALTER ROLE " + quote_identifier(name) + " PASSWORD '...';");
+  }
+}
+
+void check_left_out(Context& context) {
+  const auto gone = catalog::left_out(context.source.connection, context.input.filter);
+  for (const catalog::Need& need : catalog::needs_of(context.source.connection, gone)) {
+    if (need.foreign_key) {
+      context.warns(
+          context.source, "needs-left-out", need.object,
+          need.object + " refers to " + need.needs + ", which is left out: it isn't made on the target",
+          "nothing, or move " + need.needs + " too");
+    } else {
+      context.blocks(
+          context.source, "needs-left-out", need.object,
+          need.object + " needs " + need.needs + ", which is left out: the target can't make it",
+          "move " + need.needs + " too, or leave this out as well (--exclude takes views), or drop it");
+    }
+  }
+}
+
+// Ours are CREATE, ALTER and DROP of schemas, tables, publications...: one that fires there may refuse or
+// change them.
+void check_event_triggers(Context& context) {
+  for (Side* side : {&context.source, &context.target}) {
+    if (side == &context.target && context.resuming) {
+      continue;  // the source's are among them by now
+    }
+    const postgres::Result rows = side->connection.exec(R"(
+      SELECT evtname, evtevent, coalesce(pg_catalog.array_to_string(evttags, ', '), '') FROM pg_catalog.pg_event_trigger t
+       WHERE evtenabled <> 'D' AND evtevent <> 'login' AND (evttags IS NULL OR EXISTS (SELECT FROM unnest(evttags) tag
+               WHERE tag ~ '^(CREATE|ALTER|DROP|COMMENT|GRANT|REVOKE|REFRESH)'))
+       ORDER BY evtname)");
+    for (int i = 0; i < rows.rows(); ++i) {
+      const std::string tags = rows.text(i, 2);
+      context.warns(
+          *side, "event-triggers", rows.text(i, 0),
+          "event trigger " + rows.text(i, 0) + " on " + rows.text(i, 1) +
+              (tags.empty() ? "" : " (" + tags + ")") + " may fire for our own DDL" +
+              (side->is_source() ? ", here and, once it is restored, on the target" : ""),
+          "ALTER EVENT TRIGGER " + quote_identifier(rows.view(i, 0)) +
+              " DISABLE;  for the time of the migration, where it refuses or changes what others do");
+    }
+  }
+}
+
+void check_target_row_security(Context& context) {
+  if (sees_every_row(context.target)) {
+    return;
+  }
+  const postgres::Result rows = context.source.connection.exec(
+      "SELECT oid FROM pg_catalog.pg_class WHERE relforcerowsecurity AND relrowsecurity AND relkind IN ('r', "
+      "'p') "
+      "ORDER BY oid");
+  for (int i = 0; i < rows.rows(); ++i) {
+    if (const catalog::Table* table = context.catalog.find(rows.oid(i, 0))) {
+      context.blocks(context.target, "row-security", table->display(),
+                     "has FORCE ROW LEVEL SECURITY: on the target it would hide rows from role " +
+                         context.target.facts.user,
+                     "ALTER ROLE " + quote_identifier(context.target.facts.user) + " BYPASSRLS;");
+    }
+  }
+}
+
+// A row set of the table's type is how changes are sent; a column that isn't sent would have to be NULL in
+// it.
+void check_not_null_domains(Context& context) {
+  const postgres::Result rows = context.source.connection.exec(R"(
+    WITH RECURSIVE strict AS (
+      SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'd' AND typnotnull
+      UNION SELECT t.oid FROM pg_catalog.pg_type t JOIN strict ON t.typbasetype = strict.oid WHERE t.typtype = 'd')
+    SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a
+      JOIN strict ON strict.oid = a.atttypid WHERE a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, a.attnum)");
+  for (int i = 0; i < rows.rows(); ++i) {
+    const catalog::Table* table = context.catalog.find(rows.oid(i, 0));
+    const std::string column = rows.text(i, 1);
+    if (table == nullptr || std::ranges::find(table->key, column) != table->key.end()) {
+      continue;
+    }
+    context.blocks(context.source, "not-null-domain", table->display() + "." + column,
+                   "column " + column + " is of domain " + rows.text(i, 2) +
+                       ", which forbids NULL: a DELETE, which carries the key only, couldn't be applied",
+                   "ALTER TABLE " + table->qualified() + " ALTER COLUMN " + quote_identifier(column) +
+                       " SET NOT NULL;  then ALTER DOMAIN " + rows.text(i, 2) + " DROP NOT NULL;");
+  }
+}
+
+void check_inherited_order(Context& context) {
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT DISTINCT c.oid FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+      JOIN pg_catalog.pg_attribute own ON own.attrelid = c.oid AND own.attinhcount = 0 AND own.attnum > 0
+       AND NOT own.attisdropped
+      JOIN pg_catalog.pg_attribute inherited ON inherited.attrelid = c.oid AND inherited.attinhcount > 0
+       AND inherited.attnum > own.attnum
+     WHERE NOT c.relispartition ORDER BY c.oid)");
+  for (int i = 0; i < rows.rows(); ++i) {
+    if (const catalog::Table* table = context.catalog.find(rows.oid(i, 0))) {
+      context.warns(
+          context.source, "inherited-column-order", table->display(),
+          "inherits columns that come after its own: pg_dump puts them first, so INSERT without a list of "
+          "columns and SELECT * mean other columns on the target",
+          "name the columns in the application's statements");
+    }
+  }
+}
+
+void check_extension_tables(Context& context) {
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT e.extname, n.nspname || '.' || c.relname FROM pg_catalog.pg_extension e
+      CROSS JOIN LATERAL pg_catalog.unnest(e.extconfig) k(oid) JOIN pg_catalog.pg_class c ON c.oid = k.oid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') ORDER BY 1, 2)");
+  for (int i = 0; i < rows.rows(); ++i) {
+    context.warns(context.source, "extension-tables", rows.text(i, 1),
+                  "is a table of extension " + rows.text(i, 0) +
+                      " with rows of yours: they are copied once with the schema, changes aren't streamed",
+                  "leave them alone until the switch, or make the same changes on both servers");
+  }
+}
+
+// The largest value that a look at single pages of the table's TOAST meets: one of 100 MB fills thousands of
+// them. Compressed values are larger still once they are read. Needs the right to read pg_toast, which
+// superusers have.
+void check_large_rows(Context& context) {
+  constexpr std::int64_t kChunkBytes = 1996;
+  if (!context.source.facts.superuser) {
+    return;
+  }
+  for (const catalog::Table& table : context.catalog.tables) {
+    if (!table.stores_rows() || table.bytes < context.input.large_row_bytes) {
+      continue;
+    }
+    const auto toast = context.source.connection.maybe_value(
+        "SELECT t.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid "
+        "WHERE "
+        "c.oid = $1::pg_catalog.oid",
+        {std::to_string(table.oid)});
+    if (!toast) {
+      continue;
+    }
+    const std::string name = "pg_toast." + quote_identifier(*toast);
+    const auto chunks = context.source.connection.maybe_value(
+        "SELECT max(chunk_seq) + 1 FROM " + name +
+        " WHERE ctid = ANY (ARRAY(SELECT ('(' || (g * (pg_catalog.pg_relation_size('" + name +
+        "') / pg_catalog.current_setting('block_size')::bigint) / 2000) || ',' || item || "
+        "')')::pg_catalog.tid FROM "
+        "generate_series(0, 1999) g, generate_series(1, 2) item))");
+    const std::int64_t bytes = chunks ? std::stoll(*chunks) * kChunkBytes : 0;
+    if (bytes >= context.input.large_row_bytes) {
+      context.warns(
+          context.source, "large-rows", table.display(),
+          "holds a value of at least " + bytes_text(static_cast<double>(bytes)) +
+              ": the tool needs 3.5 times the largest row in memory, for each job that has one at hand",
+          "use fewer --jobs where memory is short");
+    }
+  }
+}
+
+}  // namespace cutover::check
