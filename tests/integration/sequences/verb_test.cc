@@ -192,7 +192,9 @@ TEST_CASE("list shows what a text names, the furthest id present and keys that n
       {"public.c.id (text)", "made by the application"},
       {"public.c.made (text)", "made by its default"},
       {"public.c.t (public.token)", "uuid"}};
-  for (const auto& [column, kind] : needless) {
+  for (const auto& key : needless) {
+    const auto& column = key.first;
+    const auto& kind = key.second;
     CHECK_MESSAGE(has(result.output, "source: " + column + ": " + kind + ", needs no headroom\n"), column);
   }
   for (const char* column :
