@@ -168,6 +168,9 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   for (const auto& [option, value] : arguments.values) {
     option->apply(invocation, value);
   }
+  if (invocation.verb == "resync" && invocation.tables.empty()) {
+    throw base::UsageError("resync wants to know which tables", "give --table=schema.table, once or more");
+  }
   warn_overrides(arguments, invocation);
   if (invocation.format.empty()) {
     invocation.format = invocation.json ? "json" : "html";

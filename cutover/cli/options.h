@@ -20,8 +20,8 @@ namespace cutover::cli {
 namespace base = replication::base;
 
 struct Invocation {
-  // check plan run status verify switch rollback finish cancel unfence report sequences journal; "help" and
-  // "version" (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
+  // check plan run status verify switch rollback finish cancel unfence report resync sequences journal;
+  // "help" and "version" (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
   std::string verb;
   std::string action;  // sequences: list, plan, bump or watch; journal: stat, cat or replay
   std::string text;    // for help and version
@@ -33,6 +33,7 @@ struct Invocation {
   bool watch = false;                   // status: again and again
   bool no_wait = false;                 // don't wait for the controller's answer
   bool target_lost = false;             // rollback --target-lost
+  std::vector<std::string> tables;      // resync: what to copy
   std::string until;                    // run: the step after which to stop; empty = the gate
   std::string output;                   // report: file; empty = stdout
   std::string format;                   // report: "html" or "json"

@@ -236,9 +236,13 @@ void add_verb_options(std::vector<Option>& table) {
                       "stop after this step of the preparation (see `pgcutover plan`)",
                       [](Invocation& i, const Value& v) { i.until = step_name(v); }));
   table.back().in_environment = false;
-  table.push_back(flag("takeover", &Invocation::takeover, " run switch rollback finish cancel verify ",
+  table.push_back(many("table", "PATTERN", "table on the source, or several: schema.table",
+                       [](Invocation& i, const Value& v) { i.tables.push_back(not_empty(v)); }));
+  table.back().verbs = " resync ";
+  table.back().in_environment = false;
+  table.push_back(flag("takeover", &Invocation::takeover, " run switch rollback finish cancel verify resync ",
                        "end another controller's sessions and take its place"));
-  table.push_back(flag("no-wait", &Invocation::no_wait, " switch rollback verify finish cancel ",
+  table.push_back(flag("no-wait", &Invocation::no_wait, " switch rollback verify finish cancel resync ",
                        "don't wait for the controller's answer"));
   table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ", "don't ask"));
   table.back().letter = "y";
@@ -262,7 +266,7 @@ void add_general(std::vector<Option>& table) {
   using std::chrono::minutes;
   table.push_back(flag("json", &Invocation::json, "", "results on stdout as JSON", true));
   table.push_back(
-      one("timeout", "", "SPAN", " switch rollback verify finish cancel report ",
+      one("timeout", "", "SPAN", " switch rollback verify finish cancel report resync ",
           "how long to wait for the controller's answer (default: no limit)",
           [](Invocation& i, const Value& v) { i.timeout = span(v, base::milliseconds(1), hours(720)); }));
   table.push_back(one("connect-timeout", "", "SPAN", "", "limit for one connection (default 10s)",
@@ -293,6 +297,7 @@ const std::vector<Verb>& verb_table() {
       {"run", "prepare, copy and stream up to the switch; goes on where it stopped", ""},
       {"status", "where it stands, who takes writes, lag, room left", ""},
       {"verify", "compare both sides, table by table, while they are live", ""},
+      {"resync", "copy tables again while streaming, or take in those created since the run began", ""},
       {"switch", "pass the gate: hold, fence, drain, sequences, open, move", ""},
       {"rollback", "go back to the source, with everything written on the target", ""},
       {"finish", "drop slots, publications and our objects after a switch", ""},

@@ -123,6 +123,9 @@ state::CommandRequest request_of(const Invocation& invocation) {
       request.arguments["accept." + std::to_string(i)] = invocation.plan.accepted[i];
     }
   }
+  for (std::size_t i = 0; i < invocation.tables.size(); ++i) {
+    request.arguments["table." + std::to_string(i)] = invocation.tables[i];
+  }
   if (invocation.verb == "report") {
     request.arguments["format"] = invocation.format.empty() ? "html" : invocation.format;
   }

@@ -4,6 +4,7 @@
 #include "cutover/steps/controller.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
+#include "cutover/steps/resync.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 
@@ -58,6 +59,9 @@ Outcome Controller::execute(const state::CommandRequest& request) {
     if (request.verb == "switch" || request.verb == "rollback") {
       return do_hand_over(request.verb == "switch" ? Side::source : Side::target,
                           with_gates(plan_, request.arguments));
+    }
+    if (request.verb == "resync") {
+      return do_resync(request.arguments);
     }
     if (request.verb == "verify") {
       return do_verify(request.arguments.contains("json"));
@@ -175,6 +179,31 @@ void Controller::prove_way_back() {
   }
 }
 
+Outcome Controller::do_resync(const std::map<std::string, std::string>& arguments) {
+  if (!link_ || link_->from() != Side::source) {
+    throw base::StateError("tables are copied from the source, and the target takes writes",
+                           "`pgcutover rollback` first");
+  }
+  std::vector<std::string> patterns;
+  for (const auto& [key, value] : arguments) {
+    if (key.starts_with("table.")) {
+      patterns.push_back(value);
+    }
+  }
+  const auto resync = plan_resync(context_, patterns);
+  create_fresh_tables(context_, resync);
+  link_->stop();
+  begin_resync(context_, resync);
+  link_.reset();
+  publisher_.update([&](state::Status& status) {
+    status.state = "copying";
+    status.step = "resync";
+    status.message = resync.text();
+  });
+  stream_from(Side::source);
+  return outcome(base::ExitCode::done, "", resync.text() + "\n");
+}
+
 Outcome Controller::do_verify(bool as_json) {
   if (!link_) {
     throw base::StateError("there is no stream to verify", "`pgcutover run` first");
@@ -214,8 +243,8 @@ Outcome Controller::once(const state::CommandRequest& request) {
   if (!ends(request)) {
     refuse_when_ending();
   }
-  const bool needs_stream =
-      request.verb == "switch" || request.verb == "rollback" || request.verb == "verify";
+  const bool needs_stream = request.verb == "switch" || request.verb == "rollback" ||
+                            request.verb == "verify" || request.verb == "resync";
   if (needs_stream) {
     if (!step_done(servers_.target(), "way-back")) {
       throw base::StateError("the migration is not ready for " + request.verb, "`pgcutover run` first");

@@ -145,7 +145,7 @@ void Controller::open_link() {
   const bool prepared = step_done(target, "way-back");
   switch_by_itself_ = !plan_.gates.manual && read_fence(target).switches == 0;
   if (prepared && primary) {
-    link_ = preparation_.start_link(*primary);
+    stream_from(*primary);
     return;
   }
   link_ = preparation_.run(options_.until);

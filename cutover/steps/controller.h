@@ -50,6 +50,7 @@ class Controller {
   void open_link();
   void serve();
   void turn();
+  void stream_from(Side primary);
   void retire();
   void keep_lock();
   void obey(const state::CommandRequest& request);
@@ -59,6 +60,7 @@ class Controller {
   Outcome execute(const state::CommandRequest& request);
   Outcome do_hand_over(Side from, const plan::Plan& plan);
   void turn_around(Side from);
+  Outcome do_resync(const std::map<std::string, std::string>& arguments);
   Outcome do_verify(bool as_json);
   Outcome do_report(const std::string& format);
   void require_verified(const plan::Plan& plan);

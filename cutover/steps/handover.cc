@@ -334,16 +334,15 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
     findings.push_back(
         blocking("schema-changed", from, "", difference,
                  "make both sides alike and `pgcutover verify`; a table that was created meanwhile is "
-                 "not in the stream: drop it, or start over with pgcutover cancel"));
+                 "taken in by `pgcutover resync --table schema.table`"));
   }
   try {
     replication::stream::ensure_publication(connection, publication_name(context.plan.name, from),
                                             here.published(connection.server_major()));
   } catch (const base::StateError& error) {
-    findings.push_back(
-        blocking("schema-changed", from, "publication", error.message(),
-                 "a table that was created meanwhile is not in the stream: drop it, or start over with "
-                 "pgcutover cancel"));
+    findings.push_back(blocking(
+        "schema-changed", from, "publication", error.message(),
+        "a table that was created meanwhile is taken in by `pgcutover resync --table schema.table`"));
   }
 }
 

@@ -31,12 +31,6 @@ void say_waiting(const std::string& blockers) {
   base::log::warn("the slot waits for transactions that were open before it: " + blockers);
 }
 
-std::string assign_xid(postgres::Connection& connection) {
-  // An id that is assigned now is above that of every transaction the slot may not have seen.
-  return connection.one_value(connection.server_version() >= 130000 ? "SELECT pg_current_xact_id()::text"
-                                                                    : "SELECT txid_current()::text");
-}
-
 // "public.orders 63 %, public.items 12 %"
 std::string builds_under_way(postgres::Connection& target) {
   const auto rows = target.exec(
@@ -54,6 +48,12 @@ std::string builds_under_way(postgres::Connection& target) {
 }
 
 }  // namespace
+
+std::string assign_xid(postgres::Connection& connection) {
+  // An id that is assigned now is above that of every transaction the slot may not have seen.
+  return connection.one_value(connection.server_version() >= 130000 ? "SELECT pg_current_xact_id()::text"
+                                                                    : "SELECT txid_current()::text");
+}
 
 Preparation::Preparation(Context& context, Publisher& publisher) : context_(context), publisher_(publisher) {}
 
@@ -271,29 +271,32 @@ std::unique_ptr<Link> Preparation::start_link(Side from) {
 
 // A marker that was written now comes behind the markers of every table's snapshot: once it was applied, each
 // filter has done its work and the two sides are consistent.
+void Preparation::reach_consistency(Link& link) {
+  const std::string token = "caught up " + random_hex(4);
+  stream::write_marker(source(), token);
+  while (link.applier().wait_marker(token, base::Deadline::in(milliseconds(500))) !=
+         replication::apply::WaitResult::reached) {
+    link.check();
+    context_.servers.stop().check();
+    const auto stats = link.applier().stats();
+    const auto behind = catalog::insert_lsn(source()).bytes_since(stats.applied_lsn);
+    publisher_.update([&](state::Status& status) {
+      status.progress = {.step = "catch-up",
+                         .done = stats.changes,
+                         .total = -1,
+                         .unit = "changes",
+                         .seconds = 0,
+                         .current = state::bytes_text(static_cast<std::int64_t>(behind)) + " of WAL behind"};
+    });
+  }
+  for (const auto& pending : snapshot::pending_snapshots(target())) {
+    snapshot::mark_filter_passed(target(), pending.marker);
+  }
+}
+
 void Preparation::catch_up(Link& link) {
   if (begin("catch-up", "catching-up")) {
-    const std::string token = "caught up " + random_hex(4);
-    stream::write_marker(source(), token);
-    while (link.applier().wait_marker(token, base::Deadline::in(milliseconds(500))) !=
-           replication::apply::WaitResult::reached) {
-      link.check();
-      context_.servers.stop().check();
-      const auto stats = link.applier().stats();
-      const auto behind = catalog::insert_lsn(source()).bytes_since(stats.applied_lsn);
-      publisher_.update([&](state::Status& status) {
-        status.progress = {
-            .step = "catch-up",
-            .done = stats.changes,
-            .total = -1,
-            .unit = "changes",
-            .seconds = 0,
-            .current = state::bytes_text(static_cast<std::int64_t>(behind)) + " of WAL behind"};
-      });
-    }
-    for (const auto& pending : snapshot::pending_snapshots(target())) {
-      snapshot::mark_filter_passed(target(), pending.marker);
-    }
+    reach_consistency(link);
     done("catch-up", "");
   }
   fault_point("run.after-catch-up");

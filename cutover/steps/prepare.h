@@ -38,6 +38,8 @@ class Preparation {
   std::unique_ptr<Link> run(const std::string& until);
   // A stream from the side that takes writes, for a migration whose preparation is done.
   std::unique_ptr<Link> start_link(Side from);
+  // Waits until the stream from the source has passed every table's snapshot: both sides are consistent then.
+  void reach_consistency(Link& link);
   // The slot of the direction that isn't streamed, on `idle`. Nothing where it is there.
   void make_idle_slot(Side idle);
 
@@ -78,6 +80,9 @@ class Preparation {
 // Says that the source has been told of changes that only a tool host's spool has; nothing where that isn't
 // so.
 std::optional<base::Finding> spool_finding(Servers& servers, const std::string& run);
+
+// A transaction id that is assigned now: above that of every transaction that had ended, decimal, 64 bits.
+std::string assign_xid(postgres::Connection& connection);
 
 // Tables without a key under keyless: full; what their identity was before is kept as a fact for the way
 // back.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cutover/steps/controller.h"
+#include "cutover/steps/resync.h"
 #include "cutover/steps/settle.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
@@ -54,7 +55,7 @@ void Controller::turn() {
       throw base::NeedsOperator("neither side is the one that takes writes",
                                 "`pgcutover run` settles a hand-over");
     }
-    link_ = preparation_.start_link(*primary);
+    stream_from(*primary);
   }
   link_->check();
   if (const auto request = take_command(servers_.target(), context_.token)) {
@@ -68,6 +69,19 @@ void Controller::turn() {
     tend();
     servers_.target().wait_notification(base::Deadline::in(kIdle));
   }
+}
+
+// A copy that was begun while streaming comes first: what is half copied can't take changes.
+void Controller::stream_from(Side primary) {
+  if (!resync_pending(context_)) {
+    link_ = preparation_.start_link(primary);
+    return;
+  }
+  copy_resync(context_);
+  link_ = preparation_.start_link(primary);
+  preparation_.reach_consistency(*link_);
+  end_resync(context_);
+  put_fact(servers_.target(), context_.token, "verify.equal", "not since the last resync");
 }
 
 // The lock is the session's: where that was lost, somebody else may have it now.

@@ -24,6 +24,8 @@ constexpr std::array kFaultPoints{
     "run.after-indexes", "run.after-catch-up", "run.after-foreign-keys", "run.after-reverse-ready",
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm",
+    // resync: tables copied again while it streams
+    "resync.published", "resync.copied",
     // switch and rollback: between any two steps
     "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain",
     "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",

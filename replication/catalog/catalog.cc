@@ -29,6 +29,17 @@ bool TableFilter::matches(std::string_view display_name) const {
   return include.empty() || std::ranges::any_of(include, hit);
 }
 
+std::string literal_pattern(std::string_view display_name) {
+  std::string pattern;
+  for (const char c : display_name) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\') {
+      pattern += '\\';
+    }
+    pattern += c;
+  }
+  return pattern;
+}
+
 const Table* Catalog::find(std::string_view schema, std::string_view name) const {
   const auto found =
       std::ranges::find_if(tables, [&](const Table& t) { return t.name == name && t.schema == schema; });

@@ -62,6 +62,8 @@ struct TableFilter {                 // shell patterns on "schema.table"; exclud
   std::vector<std::string> exclude;
   bool matches(std::string_view display_name) const;
 };
+// The pattern that matches exactly this name.
+std::string literal_pattern(std::string_view display_name);
 
 struct ForeignKey {
   std::string table;  // quoted, qualified

@@ -5,6 +5,7 @@
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
+#include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
 #include "replication/stream/marker.h"
 
@@ -32,21 +33,6 @@ std::vector<std::string> wanted_tables(const std::vector<catalog::Table>& tables
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
-}
-
-std::vector<std::string> published_tables(postgres::Connection& connection, const std::string& name) {
-  const auto result = connection.exec(
-      "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p"
-      " JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid JOIN pg_catalog.pg_class c ON c.oid = "
-      "r.prrelid"
-      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1",
-      postgres::Params{name});
-  std::vector<std::string> names;
-  for (int row = 0; row < result.rows(); ++row) {
-    names.push_back(postgres::quote_qualified(result.view(row, 0), result.view(row, 1)));
-  }
-  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -131,6 +117,45 @@ void ensure_publication(postgres::Connection& connection, const std::string& nam
   sql += " WITH (publish = 'insert, update, delete, truncate'";
   sql += connection.server_major() >= 13 ? ", publish_via_partition_root = false)" : ")";
   connection.exec(sql);
+}
+
+std::vector<std::string> published_tables(postgres::Connection& connection, const std::string& name) {
+  const auto result = connection.exec(
+      "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p"
+      " JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid JOIN pg_catalog.pg_class c ON c.oid = "
+      "r.prrelid"
+      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1",
+      postgres::Params{name});
+  std::vector<std::string> names;
+  for (int row = 0; row < result.rows(); ++row) {
+    names.push_back(postgres::quote_qualified(result.view(row, 0), result.view(row, 1)));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void add_tables(postgres::Connection& connection, const std::string& name,
+                const std::vector<catalog::Table>& tables, base::Deadline deadline) {
+  const auto existing = published_tables(connection, name);
+  std::string locks;
+  std::string added;
+  for (const auto& table : tables) {
+    const auto qualified = table.qualified();
+    if (std::binary_search(existing.begin(), existing.end(), qualified)) {
+      continue;
+    }
+    const char* comma = locks.empty() ? "" : ", ";
+    // A partitioned root is locked with its leaves, which are what is written.
+    locks += comma + std::string(table.kind == catalog::TableKind::partitioned ? "" : "ONLY ") + qualified;
+    added += comma + ("ONLY " + qualified);
+  }
+  if (added.empty()) {
+    return;
+  }
+  postgres::exec_patiently(connection,
+                           "LOCK TABLE " + locks + " IN SHARE ROW EXCLUSIVE MODE; ALTER PUBLICATION " +
+                               postgres::quote_identifier(name) + " ADD TABLE " + added,
+                           deadline);
 }
 
 void drop_publication(postgres::Connection& connection, const std::string& name) {

@@ -20,6 +20,13 @@ namespace replication::stream {
 // it. Not inside a transaction: it is committed on return.
 void ensure_publication(postgres::Connection& connection, const std::string& name,
                         const std::vector<catalog::Table>& tables);
+// Sorted, quoted and qualified; empty where there is no such publication.
+std::vector<std::string> published_tables(postgres::Connection& connection, const std::string& name);
+// Adds those that aren't in it yet. Each is locked against writers for the moment of the change, in short
+// attempts until the deadline: servers without the fixes of May 2025 lose changes of a table that is added
+// beneath a running transaction (the cached "not published" outlives it).
+void add_tables(postgres::Connection& connection, const std::string& name,
+                const std::vector<catalog::Table>& tables, base::Deadline deadline);
 void drop_publication(postgres::Connection& connection, const std::string& name);
 
 }  // namespace replication::stream

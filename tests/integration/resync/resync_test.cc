@@ -1,0 +1,144 @@
+// Tables copied again while the migration streams, and tables that are created while it does.
+#include <csignal>
+#include <doctest/doctest.h>
+
+#include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
+
+using harness::wait_until;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Scenario;
+using scenario::Side;
+
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+void resync(Scenario& scenario, const std::vector<std::string>& patterns, std::string_view told) {
+  std::vector<std::string> arguments{"resync"};
+  for (const auto& pattern : patterns) {
+    arguments.push_back("--table=" + pattern);
+  }
+  const auto result = scenario.tool(arguments);
+  CHECK_MESSAGE(result.exit_code == 0, result.errors);
+  CHECK_MESSAGE(has(result.output, told), result.output);
+}
+
+}  // namespace
+
+TEST_CASE("tables created on the source meanwhile are taken in, under load, and go there and back") {
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec("CREATE TABLE shop.aside (n int PRIMARY KEY)");
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  auto app = scenario.source().connect(kDatabase, "app");
+  app.exec(
+      "CREATE TYPE shop.mood AS ENUM ('good', 'bad');"
+      "CREATE TABLE shop.\"Late *\" (id serial PRIMARY KEY, account int NOT NULL REFERENCES "
+      "shop.bank_account, mood "
+      "shop.mood NOT NULL DEFAULT 'good', note text);"
+      "CREATE INDEX late_note ON shop.\"Late *\" (note);"
+      "CREATE TABLE shop.late_keyless (n int);"
+      "CREATE TABLE shop.late_part (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);"
+      "CREATE TABLE shop.late_part_1 PARTITION OF shop.late_part FOR VALUES FROM ('2026-01-01') TO "
+      "('2027-01-01');"
+      "INSERT INTO shop.\"Late *\" (account, note) SELECT 1 + g % 5, 'n' || g FROM generate_series(1, 500) g;"
+      "INSERT INTO shop.late_keyless SELECT g FROM generate_series(1, 50) g;"
+      "INSERT INTO shop.late_part SELECT g, '2026-06-01' FROM generate_series(1, 50) g");
+  // A transaction that wrote before the tables were published and ends after it: its rows are neither in the
+  // publication nor may they be missed.
+  auto open = scenario.source().connect(kDatabase, "app");
+  open.exec("BEGIN; INSERT INTO shop.aside VALUES (1)");
+  const auto other = scenario.tool({"resync", "--table", "shop.nothing*"});
+  CHECK(other.exit_code == 2);
+  CHECK(has(other.errors, "shop.nothing*"));
+  const auto asked = scenario.tool({"resync", "--table", "shop.[Ll]ate*", "--no-wait"});
+  CHECK(asked.exit_code == 0);
+  wait_until(Deadline::in(milliseconds(30'000)), "the tables are published", [&] {
+    return scenario.source().value(
+               kDatabase, "SELECT count(*) FROM pg_publication_tables WHERE tablename ~* '^late'") >= "3";
+  });
+  app.exec("INSERT INTO shop.\"Late *\" (account, note) SELECT 1, 'later' FROM generate_series(1, 10)");
+  open.exec("INSERT INTO shop.late_keyless VALUES (1000); COMMIT");
+  app.exec(
+      "UPDATE shop.\"Late *\" SET mood = 'bad' WHERE id % 7 = 0; DELETE FROM shop.late_keyless WHERE n < 5");
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("tables were taken in");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM shop.\"Late *\"") == "510");
+  CHECK(scenario.target().value(kDatabase, "SELECT to_regclass('shop.late_note') IS NOT NULL") == "t");
+  CHECK(scenario.target().value(kDatabase,
+                                "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND "
+                                "conrelid = 'shop.\"Late *\"'::regclass") == "1");
+  const auto there = scenario.tool({"switch"});
+  CHECK_MESSAGE(there.exit_code == 0, there.errors);
+  scenario.target().connect(kDatabase, "app").exec("INSERT INTO shop.\"Late *\" (account) VALUES (2)");
+  CHECK(scenario.tool({"resync", "--table", "shop.late_part"}).exit_code == 5);
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK((scenario.expect_sound("there and back with new tables") == Side::source));
+  scenario.expect_equal("there and back with new tables");
+  CHECK(scenario.source().value(kDatabase, "SELECT count(*) FROM shop.\"Late *\"") == "511");
+
+  // A partition of a published table is in the stream at once, and not on the target: the stream can't go on.
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "CREATE TABLE shop.late_part_2 PARTITION OF shop.late_part FOR VALUES FROM ('2027-01-01') TO "
+          "('2028-01-01');"
+          "INSERT INTO shop.late_part SELECT g, '2027-06-01' FROM generate_series(1, 50) g");
+  CHECK(run->wait(Deadline::in(milliseconds(60'000))) != 0);
+  CHECK_MESSAGE(has(run->errors(), "late_part_2"), run->errors());
+  resync(scenario, {"shop.late_part_2"}, "taken in: shop.late_part_2");
+  auto again = scenario.start_run();
+  scenario.wait_state(*again, "ready");
+  scenario.expect_equal("a partition was taken in");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM shop.late_part") == "100");
+  scenario.stop_run(*again);
+}
+
+TEST_CASE("a table that differs is copied again under load; a run that dies on the way completes it first") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  const auto spoil = [&] {
+    auto session = scenario.target().connect(kDatabase);
+    session.exec("SET session_replication_role = replica");
+    session.exec(
+        "DELETE FROM shop.bank_transfer WHERE id % 3 = 0; UPDATE shop.bank_account SET balance = balance + "
+        "1");
+  };
+  spoil();
+  CHECK(scenario.tool({"verify"}).exit_code == 7);
+  resync(scenario, {"shop.bank_transfer", "shop.bank_account"},
+         "copied again: shop.bank_transfer, shop.bank_account");
+  scenario.expect_equal("two tables were copied again");
+  resync(scenario, {"shop.*"}, "copied again: ");
+  scenario.expect_equal("all tables were copied again");
+  scenario.stop_run(*run);
+
+  for (const char* point : {"resync.published", "copy.table-before-commit@2", "resync.copied"}) {
+    INFO("killed at " << std::string(point));
+    const std::string text(point);
+    const auto at = text.find('@');
+    auto doomed =
+        scenario.start_run(text.substr(0, at) + ":kill" + (at == std::string::npos ? "" : text.substr(at)));
+    scenario.wait_state(*doomed, "ready");
+    spoil();
+    CHECK(scenario.tool({"resync", "--table", "shop.bank_*"}).exit_code != 0);
+    CHECK(doomed->wait(Deadline::in(milliseconds(30'000))) == 128 + SIGKILL);
+    auto again = scenario.start_run();
+    scenario.wait_state(*again, "ready");
+    scenario.expect_equal("it was completed");
+    scenario.stop_run(*again);
+  }
+  auto last = scenario.start_run();
+  scenario.wait_state(*last, "ready");
+  const auto there = scenario.tool({"switch"});
+  CHECK_MESSAGE(there.exit_code == 0, there.errors);
+  CHECK((scenario.expect_sound("tables were copied again") == Side::target));
+  scenario.stop_run(*last);
+}
