@@ -125,12 +125,11 @@ void check_triggers(Context& context) {
     if (table == nullptr)
       continue;
     const std::string mode = rows.view(i, 2) == "A" ? "ALWAYS" : "REPLICA";
-    context.blocks(context.source, "trigger-fires-always", table->display() + "." + rows.text(i, 1),
-                   "trigger " + rows.text(i, 1) + " is ENABLE " + mode +
-                       ": on the target it would fire again for each "
-                       "applied change, whose effects arrive by themselves",
-                   "ALTER TABLE " + table->qualified() + " ENABLE TRIGGER " +
-                       postgres::quote_identifier(rows.view(i, 1)) + ";  (the ordinary mode)");
+    context.warns(
+        context.source, "trigger-fires-always", table->display() + "." + rows.text(i, 1),
+        "trigger " + rows.text(i, 1) + " is ENABLE " + mode +
+            ": it sleeps on the side that the stream writes to, where its effects arrive by themselves",
+        "nothing: its mode is put back when the stream no longer writes there");
   }
 }
 

@@ -4,6 +4,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
+#include "replication/apply/quiet.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -29,6 +30,9 @@ void drop_stream_objects(Context& context) {
     postgres::Transaction transaction(connection);
     context.token.assert_current(connection);
     transaction.rollback();
+    for (const auto& left : replication::apply::wake_tables(connection)) {
+      base::log::warn("not put back on the " + std::string(to_string(side)) + ": " + left);
+    }
     stream::drop_slot(connection, slot_name(context.plan.name, side), base::Deadline::in(kDrop));
     stream::drop_publication(connection, publication_name(context.plan.name, side));
   }

@@ -6,6 +6,9 @@
 namespace cutover::steps {
 namespace {
 
+// A table of another shape on the target is for a person to mend, who may be asleep; the slot keeps the
+// changes.
+constexpr base::milliseconds kMisfit{24 * 3'600'000};
 constexpr std::size_t kQueueItems = 4096;
 constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
 
@@ -39,6 +42,7 @@ Link::Link(const Servers& servers, const LinkOptions& options)
   apply.direction = direction_from(from_);
   apply.token = options.token;
   apply.filters = options.filters;
+  apply.misfit_budget = kMisfit;
   apply.on_filter_passed = options.on_filter_passed;
   apply.on_durable = [this](base::Lsn lsn) {
     if (spool_ != nullptr) {

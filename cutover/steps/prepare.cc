@@ -5,6 +5,7 @@
 
 #include "cutover/steps/fence.h"
 #include "replication/apply/progress.h"
+#include "replication/apply/quiet.h"
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -254,7 +255,22 @@ LinkOptions Preparation::link_options(Side from) {
   return options;
 }
 
+// Triggers and rules that would fire for what the stream writes sleep on the side that receives, and on that
+// side only. For applications nothing changes by it, so it needn't happen inside the pause.
+void Preparation::quiet_receiver(Side from) {
+  auto& receiver = context_.servers.at(other(from));
+  for (const auto& left : replication::apply::wake_tables(context_.servers.at(from))) {
+    base::log::warn("not put back on the " + std::string(to_string(from)) + ": " + left);
+  }
+  const auto tables = catalog::load(receiver, context_.plan.tables).tables;
+  for (const auto& item : replication::apply::quiet_tables(receiver, tables)) {
+    base::log::info(item + " sleeps on the " + std::string(to_string(other(from))) +
+                    " while the stream writes there");
+  }
+}
+
 std::unique_ptr<Link> Preparation::start_link(Side from) {
+  quiet_receiver(from);
   auto options = link_options(from);
   if (from == Side::source) {
     for (const auto& pending : snapshot::pending_snapshots(target())) {

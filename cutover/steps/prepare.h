@@ -50,6 +50,7 @@ class Preparation {
   bool begin(const std::string& step, const std::string& state);  // false where it is done already
   void done(const std::string& step, const std::string& message);
 
+  void quiet_receiver(Side from);
   void publish();
   void close_target();
   void make_slot();

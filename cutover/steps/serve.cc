@@ -193,6 +193,9 @@ void Controller::refresh_status(state::Status& status) {
   status.message = from == Side::source
                        ? "streaming; `pgcutover switch` when you are ready"
                        : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
+  if (!stats.waiting_for.empty()) {
+    status.message = "the stream waits: " + stats.waiting_for;
+  }
   status.slots.clear();
   for (const Side side : {Side::source, Side::target}) {
     if (const auto slot = stream::slot_state(servers_.at(side), slot_name(plan_.name, side))) {

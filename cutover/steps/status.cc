@@ -6,6 +6,7 @@
 #include "cutover/steps/store.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/apply/progress.h"
+#include "replication/apply/quiet.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
@@ -181,6 +182,13 @@ std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) 
   }
   traffic.release_all(base::Deadline::in(milliseconds(15'000)));
   clear_attempt(source, token);
+  try {
+    for (const auto& left : replication::apply::wake_tables(source)) {
+      text += "not put back: " + left + "\n";
+    }
+  } catch (const base::Error& error) {  // what matters is done
+    base::log::warn("triggers that slept while the stream wrote here are not all awake: " + error.describe());
+  }
   return text;
 }
 

@@ -60,8 +60,7 @@ struct Stage {
     harness::write_file(directory.path() / "plan.yaml",
                         "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
                             target.conninfo(kDatabase, "mover") +
-                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables, trigger-fires-always, "
-                            "not-null-domain]\n");
+                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables, not-null-domain]\n");
   }
 
   harness::ToolResult tool(std::vector<std::string> arguments) const {
@@ -114,12 +113,23 @@ void change(const harness::Cluster& side) {
   )");
 }
 
-void check_schema(Stage& stage) {
+// Triggers that would fire for what the stream writes sleep on the side that receives.
+bool sleeps(const std::string& difference) {
+  return difference.starts_with("customer t_always; Type: TRIGGER;") ||
+         difference.starts_with("customer t_replica; Type: TRIGGER;");
+}
+
+enum class Stream { writes, ended };
+
+void check_schema(Stage& stage, Stream stream) {
   const bool other = stage.source.major() != stage.target.major();
   const auto source = torture::dump_schema(stage.source, kDatabase, other);
   CHECK(source.size() > 250);
   auto found = torture::differences(source, torture::dump_schema(stage.target, kDatabase, other));
   std::erase_if(found, expected);
+  if (stream == Stream::writes) {
+    CHECK(std::erase_if(found, sleeps) == 2);
+  }
   CHECK_MESSAGE(found.empty(), torture::joined(found));
 }
 
@@ -159,7 +169,7 @@ TEST_CASE("a database with every kind of object arrives whole") {
 
   const auto rows = check_contents(stage);
   CHECK(rows.size() > 55);
-  check_schema(stage);
+  check_schema(stage, Stream::writes);
 
   expect_no_secret(stage, run);
 
@@ -178,7 +188,7 @@ TEST_CASE("a database with every kind of object arrives whole") {
   check_contents(stage);
   const auto finished = stage.tool({"finish", "--yes"});
   CHECK_MESSAGE(finished.exit_code == 0, finished.errors);
-  check_schema(stage);
+  check_schema(stage, Stream::ended);
 }
 
 TEST_CASE("cancel leaves the target as it was found: no object, no role, no setting, no default right") {
