@@ -10,6 +10,7 @@
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
 #include "cutover/traffic/traffic.h"
+#include "replication/apply/duplicates.h"
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -24,6 +25,8 @@ namespace {
 
 using base::fault_point;
 using base::milliseconds;
+
+constexpr milliseconds kDuplicates{600'000};
 
 double elapsed_ms(base::Clock::time_point since) {
   return std::chrono::duration<double, std::milli>(base::Clock::now() - since).count();
@@ -346,6 +349,22 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
   }
 }
 
+// Deferrable constraints aren't enforced while changes are applied: rows that break one would stay unnoticed
+// on the side that opens.
+void duplicate_findings(Context& context, Side from, base::Findings& findings) {
+  const Side to = other(from);
+  auto session = context.servers.open(to, "duplicates");
+  const auto tables = catalog::load(session, context.plan.tables).tables;
+  for (const auto& duplicate :
+       replication::apply::find_duplicates(session, tables, base::Deadline::in(kDuplicates))) {
+    findings.push_back(blocking("duplicates", to, duplicate.table,
+                                std::to_string(duplicate.rows) + " rows have " + duplicate.key +
+                                    ", which constraint " + duplicate.constraint + " forbids",
+                                "`pgcutover verify` shows what differs; pgcutover resync --table " +
+                                    duplicate.table + " copies the table again"));
+  }
+}
+
 // What the stream doesn't carry, outside the pause; under the fence large objects are compared once more.
 void refresh_unstreamed(Context& context, Side from, const catalog::Catalog& content) {
   auto session = context.servers.open(other(from), "refresh");
@@ -389,6 +408,7 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
   opposite_findings(context, from, findings);
   schema_findings(context, from, findings);
   sequence_findings(context, from, findings);
+  duplicate_findings(context, from, findings);
   if (const auto open = open_conflicts(context, other(from)); open > 0) {
     findings.push_back(
         blocking("conflicts", other(from), "pgcutover.conflict",

@@ -112,18 +112,18 @@ struct Spool::State {
 };
 
 void Spool::State::guard(void (State::*loop)()) noexcept {
+  std::exception_ptr why;
   try {
     (this->*loop)();
     return;
   } catch (const base::Stopped&) {
     return;
-  } catch (const base::Error& error) {
-    base::log::error("the spool " + journal.options().directory + " ended: " + error.describe());
-  } catch (...) {
-    base::log::error("the spool " + journal.options().directory + " ended");
+  } catch (const std::exception& error) {
+    why = std::current_exception();
+    base::log::error("the spool " + journal.options().directory + " ended: " + error.what());
   }
   const std::lock_guard lock(mutex);
-  failure = failure ? failure : std::current_exception();
+  failure = failure ? failure : why;
 }
 
 // Called by the receiver before it connects: what it delivered before must be in the journal, or it would be

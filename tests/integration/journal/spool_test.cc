@@ -169,4 +169,29 @@ TEST_CASE("a full spool stops receiving until the target has some of it") {
   scenario.stop_run(*run);
 }
 
+TEST_CASE("a transaction larger than the spool's limit ends the run by name; a larger limit takes it") {
+  const harness::TempDir directory("spool");
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  const auto start = [&](const char* limit) {
+    return scenario.start_run({}, {"--spool", directory.file("changes"), "--spool-limit", limit});
+  };
+  auto run = start("1048576");
+  scenario.wait_state(*run, "ready");
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "INSERT INTO spooled SELECT md5(random()::text) || md5(random()::text) FROM generate_series(1, "
+          "100000)");
+  CHECK_MESSAGE(run->wait(Deadline::in(milliseconds(60'000))) == 5, run->errors());
+  CHECK_MESSAGE(run->errors().find("larger than --spool-limit") != std::string::npos, run->errors());
+  auto again = start("104857600");
+  scenario.wait_state(*again, "ready");
+  scenario.expect_equal("a transaction larger than the first limit");
+  const char* count = "SELECT count(*) FROM spooled";
+  CHECK(scenario.source().value(kDatabase, count).value_or("0").size() == 6);
+  CHECK(scenario.target().value(kDatabase, count) == scenario.source().value(kDatabase, count));
+  scenario.stop_run(*again);
+}
+
 }  // namespace

@@ -126,7 +126,11 @@ TEST_CASE("sessions in the way of the fence: the pause keeps its budget; autovac
 TEST_CASE(
     "what was dropped behind our back is found, made again or refused; a finish that can't end isn't begun") {
   Scenario scenario;
-  scenario.source().connect(kDatabase, "app").exec("CREATE TABLE shop.spare (id int PRIMARY KEY)");
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "CREATE TABLE shop.spare (id int PRIMARY KEY); CREATE TABLE shop.late_check (id int PRIMARY KEY, n "
+          "int UNIQUE DEFERRABLE)");
   auto run = scenario.start_run();
   scenario.wait_state(*run, "ready");
 
@@ -134,6 +138,14 @@ TEST_CASE(
   scenario.target().sql(kDatabase, "SELECT pg_drop_replication_slot('pgcutover_fault_reverse')");
   wait_until(seconds(30), "the slot for the way back is made again",
              [&] { return scenario.target().value(kDatabase, slot).has_value(); });
+
+  auto replica = scenario.target().connect(kDatabase);
+  replica.exec("SET session_replication_role = replica");
+  replica.exec("INSERT INTO shop.late_check VALUES (1, 7), (2, 7)");
+  const auto twice = scenario.tool({"switch"});
+  CHECK(twice.exit_code == 3);
+  CHECK_MESSAGE(has(twice.errors, "late_check"), twice.errors);
+  replica.exec("DELETE FROM shop.late_check");
 
   scenario.target().sql(kDatabase, "DROP TABLE shop.spare");
   const auto missing = scenario.tool({"switch"});
