@@ -20,26 +20,28 @@ namespace cutover::cli {
 namespace base = replication::base;
 
 struct Invocation {
-  // check plan run status verify switch rollback finish cancel unfence report resync sequences journal;
+  // check plan run status verify switch rollback finish cancel unfence report resync throttle sequences
+  // journal;
   // "help" and "version" (print `text` on stdout, exit 0); hidden: guardian, list-fault-points.
   std::string verb;
   std::string action;  // sequences: list, plan, bump or watch; journal: stat, cat or replay
   std::string text;    // for help and version
   plan::Plan plan;     // checked; empty for help, version, guardian, list-fault-points
 
-  bool json = false;                    // results on stdout as JSON
-  bool yes = false;                     // don't ask
-  bool takeover = false;                // end another controller's sessions and take its place
-  bool watch = false;                   // status: again and again
-  bool no_wait = false;                 // don't wait for the controller's answer
-  bool target_lost = false;             // rollback --target-lost
-  std::vector<std::string> tables;      // resync: what to copy
-  std::string until;                    // run: the step after which to stop; empty = the gate
-  std::string output;                   // report: file; empty = stdout
-  std::string format;                   // report: "html" or "json"
-  base::milliseconds interval{1'000};   // status --watch
-  base::milliseconds timeout{0};        // for the controller's answer; 0 = no limit
-  std::int64_t source_free_bytes = -1;  // of the source's WAL volume; -1 = unknown
+  bool json = false;                     // results on stdout as JSON
+  bool yes = false;                      // don't ask
+  bool takeover = false;                 // end another controller's sessions and take its place
+  bool watch = false;                    // status: again and again
+  bool no_wait = false;                  // don't wait for the controller's answer
+  bool target_lost = false;              // rollback --target-lost
+  std::vector<std::string> tables;       // resync: what to copy
+  std::optional<std::int64_t> max_rate;  // throttle: MB a second; where it was said
+  std::string until;                     // run: the step after which to stop; empty = the gate
+  std::string output;                    // report: file; empty = stdout
+  std::string format;                    // report: "html" or "json"
+  base::milliseconds interval{1'000};    // status --watch
+  base::milliseconds timeout{0};         // for the controller's answer; 0 = no limit
+  std::int64_t source_free_bytes = -1;   // of the source's WAL volume; -1 = unknown
   base::milliseconds connect_timeout{10'000};
   base::log::Level log_level = base::log::Level::info;
   base::log::Format log_format = base::log::Format::text;

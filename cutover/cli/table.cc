@@ -172,6 +172,17 @@ void add_plan_options(std::vector<Option>& table) {
   table.push_back(one("split-above", "", "MB", "",
                       "larger tables are copied in parts by all jobs (default: by itself)",
                       [](Invocation& i, const Value& v) { i.plan.split_above_mb = number(v, 0, 1 << 30); }));
+  table.push_back(one("max-rate", "", "MB", "",
+                      "rows copied a second, all tables together; 0: no limit (default 0)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.copy_max_rate_mb = number(v, 0, plan::kMaxRateMb);
+                        i.max_rate = i.plan.copy_max_rate_mb;
+                      }));
+  table.push_back(one("max-active-sessions", "", "N", "",
+                      "the copy rests while more of others are active on the source (default: off)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.copy_max_active_sessions = static_cast<int>(number(v, 0, 1'000'000));
+                      }));
   table.push_back(one("snapshot", "", "shared|per-table", "",
                       "of the copy: one for all tables, or one each, which pins no xmin for long",
                       [](Invocation& i, const Value& v) {
@@ -240,9 +251,11 @@ void add_verb_options(std::vector<Option>& table) {
                        [](Invocation& i, const Value& v) { i.tables.push_back(not_empty(v)); }));
   table.back().verbs = " resync ";
   table.back().in_environment = false;
-  table.push_back(flag("takeover", &Invocation::takeover, " run switch rollback finish cancel verify resync ",
+  table.push_back(flag("takeover", &Invocation::takeover,
+                       " run switch rollback finish cancel verify resync throttle ",
                        "end another controller's sessions and take its place"));
-  table.push_back(flag("no-wait", &Invocation::no_wait, " switch rollback verify finish cancel resync ",
+  table.push_back(flag("no-wait", &Invocation::no_wait,
+                       " switch rollback verify finish cancel resync throttle ",
                        "don't wait for the controller's answer"));
   table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ", "don't ask"));
   table.back().letter = "y";
@@ -266,7 +279,7 @@ void add_general(std::vector<Option>& table) {
   using std::chrono::minutes;
   table.push_back(flag("json", &Invocation::json, "", "results on stdout as JSON", true));
   table.push_back(
-      one("timeout", "", "SPAN", " switch rollback verify finish cancel report resync ",
+      one("timeout", "", "SPAN", " switch rollback verify finish cancel report resync throttle ",
           "how long to wait for the controller's answer (default: no limit)",
           [](Invocation& i, const Value& v) { i.timeout = span(v, base::milliseconds(1), hours(720)); }));
   table.push_back(one("connect-timeout", "", "SPAN", "", "limit for one connection (default 10s)",
@@ -298,6 +311,9 @@ const std::vector<Verb>& verb_table() {
       {"status", "where it stands, who takes writes, lag, room left", ""},
       {"verify", "compare both sides, table by table, while they are live", ""},
       {"resync", "copy tables again while streaming, or take in those created since the run began", ""},
+      {"throttle",
+       "set how fast tables are copied, also while they are: --max-rate=MB a second, 0 for no limit",
+       "It holds for copies to come as well, until it is called again.\n"},
       {"switch", "pass the gate: hold, fence, drain, sequences, open, move", ""},
       {"rollback", "go back to the source, with everything written on the target", ""},
       {"finish", "drop slots, publications and our objects after a switch", ""},

@@ -126,6 +126,9 @@ state::CommandRequest request_of(const Invocation& invocation) {
   for (std::size_t i = 0; i < invocation.tables.size(); ++i) {
     request.arguments["table." + std::to_string(i)] = invocation.tables[i];
   }
+  if (invocation.verb == "throttle") {
+    request.arguments["max-rate"] = std::to_string(invocation.max_rate.value());
+  }
   if (invocation.verb == "report") {
     request.arguments["format"] = invocation.format.empty() ? "html" : invocation.format;
   }

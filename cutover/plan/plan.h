@@ -70,6 +70,9 @@ struct Gates {
   base::milliseconds lock_limit{10'000};  // for all attempts together
 };
 
+// MB (10^6 bytes) per second; what a limit of the copy's rate may be at most.
+inline constexpr std::int64_t kMaxRateMb = 1'000'000;
+
 struct Plan {
   std::string name;  // [a-z0-9_]{1,30}: slots, publications; from the database name
   postgres::ConnInfo source, target;
@@ -80,8 +83,10 @@ struct Plan {
   std::vector<std::string> accepted;  // ids of findings that shall not block
   int copy_jobs = 2;
   int index_jobs = 2;
-  std::int64_t split_above_mb = 0;     // larger tables are copied in parts by all jobs; 0 = by itself
-  bool snapshot_per_table = false;     // each table its own snapshot: nothing pins the source's xmin for long
+  std::int64_t split_above_mb = 0;    // larger tables are copied in parts by all jobs; 0 = by itself
+  std::int64_t copy_max_rate_mb = 0;  // rows, per second; 0 = no limit
+  int copy_max_active_sessions = 0;   // of others on the source: the copy rests while there are more; 0 = off
+  bool snapshot_per_table = false;    // each table its own snapshot: nothing pins the source's xmin for long
   std::int64_t sequence_headroom = 0;  // increments; 0 = computed from what is observed
   base::milliseconds sequence_window{std::chrono::hours(1)};
   base::milliseconds sequence_rollback_window{std::chrono::hours(24)};

@@ -5,6 +5,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
 #include "cutover/steps/resync.h"
+#include "cutover/steps/throttle.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 
@@ -69,6 +70,9 @@ Outcome Controller::execute(const state::CommandRequest& request) {
     if (request.verb == "report") {
       const auto format = request.arguments.find("format");
       return do_report(format == request.arguments.end() ? "html" : format->second);
+    }
+    if (request.verb == "throttle") {
+      return keep_rate(servers_.target(), context_.token, request);
     }
     if (ends(request)) {
       if (!only_trace_left_) {

@@ -181,6 +181,7 @@ void Preparation::copy() {
   options.exported_snapshot = snapshot_;
   options.slot_xid = read_fact(target(), "slot.xid").value_or("");
   options.jobs = context_.plan.copy_jobs;
+  options.pace = throttle_->begin_copy();
   options.token = context_.token;
   options.split_above_bytes = context_.plan.split_above_mb << 20;
   start_index_builder();
@@ -199,6 +200,7 @@ void Preparation::copy() {
     });
   };
   snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
+  throttle_->end_copy();
   slot_session_.reset();
   snapshot_.clear();
   if (source_catalog().large_objects > 0) {
@@ -361,6 +363,7 @@ void Preparation::make_way_back() {
 }
 
 std::unique_ptr<Link> Preparation::run(const std::string& until) {
+  throttle_.emplace(context_, publisher_);
   std::unique_ptr<Link> link;
   const std::pair<const char*, std::function<void()>> steps[] = {
       {"publish", [&] { publish(); }},
@@ -388,6 +391,7 @@ std::unique_ptr<Link> Preparation::run(const std::string& until) {
       break;
     }
   }
+  throttle_.reset();
   return link;
 }
 

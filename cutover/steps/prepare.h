@@ -11,6 +11,7 @@
 #include "cutover/steps/handover.h"
 #include "cutover/steps/link.h"
 #include "cutover/steps/publisher.h"
+#include "cutover/steps/throttle.h"
 #include "replication/catalog/catalog.h"
 #include "replication/snapshot/index_builder.h"
 #include "replication/snapshot/schema.h"
@@ -71,6 +72,7 @@ class Preparation {
   Context& context_;
   Publisher& publisher_;
   std::unique_ptr<replication::stream::Spool> spool_;  // of the stream from the source
+  std::optional<Throttle> throttle_;                   // while run() works
   std::optional<catalog::Catalog> catalog_;
   std::optional<postgres::Connection> slot_session_;  // keeps the exported snapshot alive
   std::unique_ptr<replication::snapshot::SchemaArchive> archive_;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/throttle.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -200,7 +201,7 @@ bool resync_pending(Context& context) {
   return read_fact(context.servers.target(), kState) == "pending";
 }
 
-void copy_resync(Context& context) {
+void copy_resync(Context& context, Publisher& publisher) {
   auto& source = context.servers.source();
   auto content = catalog::load(source, context.plan.tables);
   const auto name = publication_name(context.plan.name, Side::source);
@@ -230,6 +231,8 @@ void copy_resync(Context& context) {
   // published, had ended before a snapshot that starts here.
   options.slot_xid = assign_xid(source);
   options.jobs = context.plan.copy_jobs;
+  Throttle throttle(context, publisher);
+  options.pace = throttle.begin_copy();
   options.token = context.token;
   snapshot::copy_tables(options, tables, context.servers.stop());
   base::fault_point("resync.copied");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cutover/steps/handover.h"
+#include "cutover/steps/publisher.h"
 #include "replication/catalog/catalog.h"
 
 namespace cutover::steps {
@@ -33,7 +34,7 @@ void create_fresh_tables(Context& context, const Resync& resync);
 void begin_resync(Context& context, const Resync& resync);
 bool resync_pending(Context& context);
 // Publishes and copies; idempotent. To be followed by the stream, with the filters of the snapshots.
-void copy_resync(Context& context);
+void copy_resync(Context& context, Publisher& publisher);
 // Once the stream has passed every snapshot: foreign keys, the way back's publication, and the note is gone.
 void end_resync(Context& context);
 

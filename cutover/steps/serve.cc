@@ -77,7 +77,7 @@ void Controller::stream_from(Side primary) {
     link_ = preparation_.start_link(primary);
     return;
   }
-  copy_resync(context_);
+  copy_resync(context_, publisher_);
   link_ = preparation_.start_link(primary);
   preparation_.reach_consistency(*link_);
   end_resync(context_);

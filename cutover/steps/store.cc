@@ -218,11 +218,14 @@ void listen_for_commands(postgres::Connection& target) {
 }
 
 std::optional<state::CommandRequest> take_command(postgres::Connection& target,
-                                                  const postgres::FencingToken& token) {
+                                                  const postgres::FencingToken& token,
+                                                  std::string_view verb) {
   const auto rows = target.exec(
       "UPDATE pgcutover.command SET taken_epoch = " + std::to_string(token.epoch()) +
-      " WHERE id = (SELECT min(id) FROM pgcutover.command WHERE taken_epoch IS NULL AND reply IS NULL) AND " +
-      token.sql_condition() + " RETURNING id, request");
+          " WHERE id = (SELECT min(id) FROM pgcutover.command WHERE taken_epoch IS NULL AND reply IS NULL "
+          "AND $1 IN ('', request::pg_catalog.jsonb ->> 'verb')) AND " +
+          token.sql_condition() + " RETURNING id, request",
+      {verb});
   if (rows.rows() == 0) {
     return std::nullopt;
   }

@@ -60,10 +60,12 @@ std::optional<state::CommandReply> read_reply(postgres::Connection& target,
 bool withdraw_command(postgres::Connection& target, std::int64_t id);
 // Answers what was asked of a controller that is gone: an order is for now, not for whoever comes later.
 void refuse_old_commands(postgres::Connection& target);
-// The controller's side. Taking a command marks it as begun, so that it is never executed twice.
+// The controller's side. Taking a command marks it as begun, so that it is never executed twice. With `verb`:
+// the oldest that asks for it.
 void listen_for_commands(postgres::Connection& target);
 std::optional<state::CommandRequest> take_command(postgres::Connection& target,
-                                                  const postgres::FencingToken& token);
+                                                  const postgres::FencingToken& token,
+                                                  std::string_view verb = {});
 void answer_command(postgres::Connection& target, const state::CommandReply& reply);
 // Until whoever asked has read the answer, or the deadline.
 void wait_until_seen(postgres::Connection& target, std::int64_t id, base::Deadline deadline);

@@ -23,9 +23,17 @@ std::int64_t Pace::rate() const {
   return rate_;
 }
 
+void Pace::hold(bool held) {
+  const std::lock_guard lock(mutex_);
+  held_ = held;
+}
+
 // The bucket may be overdrawn by one sender: a row larger than a second's worth has to pass as well.
 base::milliseconds Pace::reserve(std::int64_t bytes) {
   const std::lock_guard lock(mutex_);
+  if (held_) {
+    return kLook;
+  }
   if (rate_ == 0) {
     return base::milliseconds(0);
   }

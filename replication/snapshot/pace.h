@@ -20,6 +20,8 @@ class Pace {
   // 0 = no limit. Those who wait notice a new rate within a quarter of a second.
   void set_rate(std::int64_t bytes_per_second);
   std::int64_t rate() const;
+  // Nobody sends while it is held. Those who wait notice the end within a quarter of a second.
+  void hold(bool held);
   // Throws Stopped.
   void send(std::int64_t bytes, const base::Stop& stop);
 
@@ -28,6 +30,7 @@ class Pace {
 
   mutable std::mutex mutex_;
   std::int64_t rate_ = 0;
+  bool held_ = false;
   double available_ = 0;
   base::Clock::time_point at_ = base::Clock::now();
 };

@@ -58,9 +58,11 @@ struct PlanFile {
 
 TEST_CASE("every verb is taken with two sides, by options alone") {
   for (const auto& verb : verbs()) {
-    const auto invocation = parse_with(verb == "sequences" ? with({verb, "list"})
-                                       : verb == "journal" ? with({verb, "stat"})
-                                                           : with({verb}));
+    const auto invocation = parse_with(verb == "sequences"  ? with({verb, "list"})
+                                       : verb == "journal"  ? with({verb, "stat"})
+                                       : verb == "resync"   ? with({verb, "--table=t"})
+                                       : verb == "throttle" ? with({verb, "--max-rate=0"})
+                                                            : with({verb}));
     CHECK(invocation.verb == verb);
     CHECK((verb == "journal" || invocation.plan.name == "shop"));
     CHECK(invocation.plan.source.get("host") == "/s");
