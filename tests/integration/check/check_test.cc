@@ -349,7 +349,7 @@ TEST_CASE(
   pair.on_source(
       "CREATE SCHEMA theirs AUTHORIZATION lone_owner; CREATE SCHEMA admins AUTHORIZATION lone_admin; GRANT "
       "USAGE ON SCHEMA public TO both_sides");
-  const bool superuser = source.major() < 15;
+  const bool superuser = target.major() < 15;  // our role, where nothing less will do
   const auto refused = check(pair);
   expect(refused, "target", "roles-missing", "lone_owner", superuser ? kWarns : kBlocks,
          superuser ? "will be made" : "mover may not make roles");
@@ -359,7 +359,7 @@ TEST_CASE(
   auto findings = check(pair);
   expect(findings, "target", "roles-missing", "lone_owner", kWarns, "will be made");
   expect(findings, "target", "roles-missing", "lone_admin", kWarns, "not as a superuser");
-  if (!superuser) {
+  if (!superuser && source.major() >= 15) {
     expect(findings, "target", "roles-missing", "lone_login", kWarns, "without a password");
     CHECK(checks::find(findings, "target", "role-password", "both_sides") == nullptr);
   }
@@ -381,7 +381,9 @@ TEST_CASE("FORCE ROW LEVEL SECURITY would hide rows from our role on the target"
   }
   pair.on_source_as_mover("ALTER TABLE good ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
   const auto findings = check(pair);
-  expect(findings, "source", "row-security", "public.good", kBlocks);
+  if (checks::clusters().source.major() >= 15) {
+    expect(findings, "source", "row-security", "public.good", kBlocks);
+  }
   expect(findings, "target", "row-security", "public.good", kBlocks, "FORCE");
 }
 

@@ -142,6 +142,8 @@ TEST_CASE("an unknown option or verb is refused with the nearest one") {
   CHECK(contains(refusal(with({"sequences"})), "one of list, plan, bump, watch"));
   CHECK(contains(refusal(with({"sequences", "lsit"})), "did you mean 'list'?"));
   CHECK(contains(refusal(with({"drill"})), "is not in this version"));
+  CHECK(contains(refusal(with({"resync"})), "which tables"));
+  CHECK(contains(refusal(with({"run", "--until", "coppy"})), "did you mean 'copy'"));
   CHECK(contains(refusal({}), "no verb given"));
   CHECK(contains(refusal(with({"run", "switch"})), "one verb at a time"));
 }
