@@ -83,12 +83,6 @@ void create(Context& context, const catalog::Catalog& content, const std::vector
   }
 }
 
-bool of_known_root(const catalog::Catalog& content, const std::vector<std::string>& published,
-                   const catalog::Table& table) {
-  return table.partition &&
-         std::binary_search(published.begin(), published.end(), root_of(content, table).qualified());
-}
-
 // With everything a dump knows: those that aren't partitions of a table that was there before.
 void restore(Context& context, const catalog::Catalog& content, const std::vector<catalog::Table>& tables,
              bool post_data) {
@@ -110,14 +104,17 @@ void restore(Context& context, const catalog::Catalog& content, const std::vecto
 // What the note of the resync says is new, in its two kinds.
 struct Fresh {
   std::vector<catalog::Table> tables;
-  std::vector<catalog::Table> partitions;  // of roots that are published
+  std::vector<catalog::Table> partitions;  // of roots that were there before
 };
 
-Fresh sort_out(const catalog::Catalog& content, const std::vector<std::string>& published,
-               const std::vector<catalog::Table>& all) {
+Fresh sort_out(const std::vector<catalog::Table>& all) {
+  std::set<base::Oid> oids;
+  for (const auto& table : all) {
+    oids.insert(table.oid);
+  }
   Fresh fresh;
   for (const auto& table : all) {
-    (of_known_root(content, published, table) ? fresh.partitions : fresh.tables).push_back(table);
+    (table.partition && !oids.contains(table.root) ? fresh.partitions : fresh.tables).push_back(table);
   }
   return fresh;
 }
@@ -158,7 +155,9 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
       }
       found = true;
       if (chosen.insert(table.oid).second) {
-        const bool known = streamed(table) && there.find(table.schema, table.name) != nullptr;
+        // Before 13 a publication has leaves instead of roots.
+        const bool known = there.find(table.schema, table.name) != nullptr &&
+                           (streamed(table) || table.kind == catalog::TableKind::partitioned);
         (known ? resync.again : resync.fresh).push_back(table);
       }
     }
@@ -175,8 +174,7 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
 void create_fresh_tables(Context& context, const Resync& resync) {
   auto& source = context.servers.source();
   const auto content = catalog::load(source, context.plan.tables);
-  const auto published = stream::published_tables(source, publication_name(context.plan.name, Side::source));
-  const auto fresh = sort_out(content, published, resync.fresh);
+  const auto fresh = sort_out(resync.fresh);
   create(context, content, fresh.partitions);
   restore(context, content, fresh.tables, false);
 }
@@ -205,12 +203,12 @@ void copy_resync(Context& context, Publisher& publisher) {
   auto& source = context.servers.source();
   auto content = catalog::load(source, context.plan.tables);
   const auto name = publication_name(context.plan.name, Side::source);
-  const auto fresh =
-      sort_out(content, stream::published_tables(source, name), fresh_tables(context, content));
+  const auto all = fresh_tables(context, content);
+  const auto fresh = sort_out(all);
   create(context, content, fresh.partitions);
   restore(context, content, fresh.tables, false);
   catalog::Catalog added;
-  added.tables = fresh.tables;
+  added.tables = all;
   set_identities(context, added);
   stream::add_tables(source, name, added.published(source.server_major()), base::Deadline::in(kPublish));
   content = catalog::load(source, context.plan.tables);

@@ -65,7 +65,7 @@ void Controller::turn() {
     switch_by_itself_ = false;
     base::log::info(do_hand_over(Side::source, plan_).output);
   }
-  if (!ended_) {
+  if (!ended_ && link_) {  // a command that failed may have left none: the next turn makes it
     tend();
     servers_.target().wait_notification(base::Deadline::in(kIdle));
   }

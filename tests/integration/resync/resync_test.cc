@@ -91,9 +91,11 @@ TEST_CASE("tables created on the source meanwhile are taken in, under load, and 
           "CREATE TABLE shop.late_part_2 PARTITION OF shop.late_part FOR VALUES FROM ('2027-01-01') TO "
           "('2028-01-01');"
           "INSERT INTO shop.late_part SELECT g, '2027-06-01' FROM generate_series(1, 50) g");
-  run->wait_output("waits: ", Deadline::in(milliseconds(30'000)));
-  wait_until(Deadline::in(milliseconds(30'000)), "the status names the partition",
-             [&] { return has(scenario.tool({"status"}).output, "late_part_2"); });
+  if (scenario.source().major() >= 13) {  // before, leaves are published, and a new one isn't
+    run->wait_output("waits: ", Deadline::in(milliseconds(30'000)));
+    wait_until(Deadline::in(milliseconds(30'000)), "the status names the partition",
+               [&] { return has(scenario.tool({"status"}).output, "late_part_2"); });
+  }
   resync(scenario, {"shop.late_part_2"}, "taken in: shop.late_part_2");
   scenario.expect_equal("a partition was taken in");
   CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM shop.late_part") == "100");

@@ -191,6 +191,9 @@ TEST_CASE("lost connections in the middle of the parts are tried again, and no r
 
 TEST_CASE("what a copy left half done is emptied by the next one, and its late parts change nothing") {
   Pair pair;
+  if (pair.source.major() < 14) {
+    return;  // no parts there
+  }
   make_big(pair);
   pair.restore_schema();
   auto options = split_options(pair);
