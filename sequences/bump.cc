@@ -3,6 +3,7 @@
 
 #include "replication/base/error.h"
 #include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
 #include "sequences/arithmetic.h"
 #include "sequences/sequences.h"
@@ -120,19 +121,18 @@ std::string set_live_sql(std::span<const Bump> bumps, Side side) {
   return sql;
 }
 
-// What was handed out before the values were set must lie before both ranges.
+// What a side handed out before its values were set must not lie in the other side's range.
 void check_overtaken(postgres::Connection& connection, const postgres::Result& rows,
                      std::span<const Bump> bumps, Side side) {
   for (int row = 0; row < rows.rows(); ++row) {
     const Bump& bump = bumps[static_cast<std::size_t>(rows.integer(row, 0))];
     const auto before = rows.integer(row, 1);
-    if (side == Side::closes && further(before, bump.target_value, bump.increment) &&
-        further(bump.source_value, before, bump.increment)) {
-      throw base::Error("sequence " + display(bump) +
-                            " ran past its headroom while it was planned: it was at " +
-                            std::to_string(before) + ", the other side's range begins behind " +
-                            std::to_string(bump.target_value),
-                        "call `pgcutover sequences bump` again, with a larger --sequence-headroom")
+    const auto others = side == Side::closes ? bump.target_value : bump.source_value;
+    if (further(before, others, bump.increment)) {
+      throw base::Error(
+          "sequence " + display(bump) + " ran past its headroom while it was planned: it was at " +
+              std::to_string(before) + ", the other side's range begins behind " + std::to_string(others),
+          "call `pgcutover sequences bump` again, with a larger --sequence-headroom")
           .on(connection.server());
     }
   }
@@ -199,6 +199,14 @@ void lock_bumps(postgres::Connection& connection, base::Deadline deadline) {
   }
 }
 
+void unlock_bumps(postgres::Connection& connection) {
+  // Not pg_advisory_unlock alone, which warns where it isn't held.
+  connection.exec(
+      "SELECT pg_catalog.pg_advisory_unlock(1885823861, 3) FROM pg_catalog.pg_locks WHERE locktype = "
+      "'advisory' "
+      "AND classid = 1885823861 AND objid = 3 AND pid = pg_catalog.pg_backend_pid() AND granted");
+}
+
 void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps, Side side,
                const postgres::FencingToken& token) {
   const std::span<const Bump> all(bumps);
@@ -208,8 +216,15 @@ void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps,
     // Two of us at the same time could set a sequence back between the other's look and its setval.
     connection.exec("SELECT pg_catalog.pg_advisory_xact_lock(1885823861, 2)");
     token.assert_current(connection);
-    check_overtaken(connection, connection.exec(set_live_sql(lot, side)), lot, side);
-    probe(connection, lot, side);
+    try {
+      check_overtaken(connection, connection.exec(set_live_sql(lot, side)), lot, side);
+      probe(connection, lot, side);
+    } catch (base::Error& error) {
+      if (error.sqlstate() == postgres::sqlstate::kUndefinedTable) {
+        error.with_hint("it was dropped or renamed meanwhile: call `pgcutover sequences bump` again");
+      }
+      throw;
+    }
     write_ledger(connection, lot, side, token);
     transaction.commit_or_throw();
   }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint64_t kFloor = 10'000;
 constexpr std::uint64_t kFloorPart = 100;
+constexpr std::int64_t kCaches = 10;  // sessions come and go, each takes a new one
 
 std::string short_number(double value) {
   auto text = std::to_string(value);
@@ -46,9 +47,26 @@ std::uint64_t needed_increments(const Sequence& sequence, const Demand& demand, 
   return std::max(computed, floor);
 }
 
+std::uint64_t cached_increments(const Sequence& sequence, const Demand& demand) {
+  if (sequence.cache <= 1) {
+    return 0;
+  }
+  std::uint64_t cached = 0;
+  const auto caches = std::max(demand.sessions + 1, kCaches);
+  if (__builtin_mul_overflow(static_cast<std::uint64_t>(sequence.cache), static_cast<std::uint64_t>(caches),
+                             &cached)) {
+    return std::numeric_limits<std::uint64_t>::max();
+  }
+  return cached;
+}
+
 std::string need_text(const Sequence& sequence, const Demand& demand, const HeadroomRule& rule) {
   if (rule.fixed > 0) {
-    return "fixed at " + std::to_string(rule.fixed);
+    const bool cached = cached_increments(sequence, demand) > static_cast<std::uint64_t>(rule.fixed);
+    return "fixed at " + std::to_string(rule.fixed) +
+           (cached ? ", at least cache " + std::to_string(sequence.cache) + " x " +
+                         std::to_string(std::max(demand.sessions + 1, kCaches))
+                   : "");
   }
   return short_number(demand.rate_of(sequence)) + " ids/s x (" + short_number(rule.window_seconds) + " s + " +
          short_number(rule.rollback_window_seconds) + " s) x " + std::to_string(rule.safety) + " + cache " +

@@ -36,6 +36,10 @@ struct Demand {
 std::uint64_t needed_increments(const Sequence& sequence, const Demand& demand, std::uint64_t left,
                                 const HeadroomRule& rule);
 
+// What sessions may take at once into their CACHE while both sides live: a range below it is left by the
+// first of them. That of the sessions seen and our own proof, at least ten; 0 where nothing is cached.
+std::uint64_t cached_increments(const Sequence& sequence, const Demand& demand);
+
 // "2,500 ids/s x (1h + 24h) x 2 + cache 50 x 8 sessions": for messages.
 std::string need_text(const Sequence& sequence, const Demand& demand, const HeadroomRule& rule);
 

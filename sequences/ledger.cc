@@ -175,6 +175,19 @@ std::string attribute(const std::vector<Range>& ledger, const std::string& schem
   return {};
 }
 
+bool overlap(const Range& one, const Range& other) {
+  if (!one.is_called || !other.is_called) {
+    return false;
+  }
+  if ((one.increment > 0) != (other.increment > 0)) {
+    return true;  // made for different sequences: they say nothing about each other
+  }
+  const auto reaches = [](const Range& range, const Range& into) {
+    return !range.until || further(*range.until, into.start, range.increment);
+  };
+  return reaches(one, other) && reaches(other, one);
+}
+
 std::string_view to_string(RangeState state) {
   switch (state) {
     case RangeState::fine:
@@ -194,8 +207,10 @@ Usage usage(const Range& range, const Sequence& now, double rate, bool open) {
   usage.range = range;
   usage.at = now.last_value;
   const bool moved = now.last_value != range.start;
+  // A sequence that was turned round leaves its range at the wrong end, into the other side's.
+  const bool turned = (range.increment > 0) != (now.increment > 0);
   const bool behind =
-      further(range.start, now.last_value, range.increment) || (range.is_called && !now.is_called);
+      turned || further(range.start, now.last_value, range.increment) || (range.is_called && !now.is_called);
   if (!open) {
     usage.state = moved || behind ? RangeState::outside : RangeState::fine;
     return usage;

@@ -33,6 +33,9 @@ std::vector<Range> read_ledger(postgres::Connection& connection);
 void share_ledger(postgres::Connection& one, postgres::Connection& other,
                   const postgres::FencingToken& token);
 
+// Whether there is an id that both may hand out.
+bool overlap(const Range& one, const Range& other);
+
 // The server's newest range of a sequence; nothing where it has none.
 const Range* current_range(const std::vector<Range>& ledger, const std::string& schema,
                            const std::string& name, const std::string& server);

@@ -120,7 +120,8 @@ std::int64_t reached_by(const Sequence& sequence) {
 
 void note_cut(const Sequence& sequence, const Wish& wish, std::uint64_t need, const Left& left,
               base::Findings& findings) {
-  if (wish.rule.fixed > 0 || left.values < 3) {
+  const bool as_fixed = wish.rule.fixed > 0 && need <= static_cast<std::uint64_t>(wish.rule.fixed);
+  if (as_fixed || left.values < 3) {
     note_room(sequence, left, findings);
   } else {
     note_overflow(sequence, wish.demand, wish.rule, need, left, findings);
@@ -157,7 +158,10 @@ Bump plan_one(const Sequence& closing, const Sequence& opening, const Wish& wish
   const auto reached = furthest(bump.from, reached_by(opening), closing.increment);
   const auto limit = limit_of(closing, opening);
   const auto left = room(reached, limit, closing.increment);
-  const auto need = needed_increments(closing, wish.demand, left, wish.rule);
+  auto need = needed_increments(closing, wish.demand, left, wish.rule);
+  if (live) {
+    need = std::max(need, cached_increments(closing, wish.demand));
+  }
   const auto step = std::min(need, left / 3);
   bump.clipped = step < need;
   if (bump.clipped) {

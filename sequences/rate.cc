@@ -11,6 +11,8 @@ namespace sequences {
 namespace {
 
 constexpr std::size_t kBatch = 500;
+constexpr std::uint64_t kOwnReads = 10;  // of one look, generously
+constexpr std::uint64_t kMostUnexplained = std::uint64_t{1} << 40;
 
 std::uint64_t used_between(const Sequence& now, std::int64_t value, bool is_called) {
   if (!now.is_called || now.cycle) {
@@ -35,19 +37,44 @@ COMMENT ON TABLE pgcutover.sequence_sample IS 'peak increments a second in the t
 )";
 }
 
-std::map<Name, double> RateObserver::look(const std::vector<Sequence>& sequences,
-                                          base::Clock::time_point at) {
+// At most CACHE increments for each read are use. The rest waits for reads that are reported late (a long
+// transaction's), those of our own looks aside.
+std::uint64_t RateObserver::explained(std::uint64_t moved, const Sequence& sequence, const Seen& before,
+                                      Seen& now) {
+  if (!before.reads || !now.reads || *now.reads < *before.reads) {
+    return moved;  // not counted, or counted anew
+  }
+  const auto reads = static_cast<std::uint64_t>(*now.reads - *before.reads);
+  const auto most = [&](std::uint64_t of) {
+    std::uint64_t all = 0;
+    const bool over = __builtin_mul_overflow(of, static_cast<std::uint64_t>(sequence.cache), &all);
+    return over ? std::numeric_limits<std::uint64_t>::max() : all;
+  };
+  const auto used = std::min(moved, most(reads));
+  const auto late = most(reads > kOwnReads ? reads - kOwnReads : 0);
+  const auto made_up = std::min(before.unexplained, late > used ? late - used : 0);
+  now.unexplained = before.unexplained - made_up + std::min(moved - used, kMostUnexplained);
+  return used + made_up;
+}
+
+std::map<Name, double> RateObserver::look(const std::vector<Sequence>& sequences, base::Clock::time_point at,
+                                          const std::map<Name, std::int64_t>& reads) {
   std::map<Name, double> rates;
   std::map<Name, Seen> seen;
   const double seconds = std::chrono::duration<double>(at - at_).count();
   for (const auto& sequence : sequences) {
     const Name name{sequence.schema, sequence.name};
-    seen.emplace(name, Seen{sequence.last_value, sequence.is_called});
+    auto& here =
+        seen.emplace(name, Seen{sequence.last_value, sequence.is_called, std::nullopt, 0}).first->second;
+    if (const auto counted = reads.find(name); counted != reads.end()) {
+      here.reads = counted->second;
+    }
     const auto before = seen_.find(name);
     if (!looked_ || before == seen_.end() || !(seconds > 0)) {
       continue;
     }
-    const auto used = used_between(sequence, before->second.value, before->second.is_called);
+    const auto used = explained(used_between(sequence, before->second.value, before->second.is_called),
+                                sequence, before->second, here);
     if (used > 0) {
       rates.emplace(name, static_cast<double>(used) / seconds);
     }
@@ -56,6 +83,20 @@ std::map<Name, double> RateObserver::look(const std::vector<Sequence>& sequences
   at_ = at;
   looked_ = true;
   return rates;
+}
+
+std::map<Name, std::int64_t> count_reads(postgres::Connection& connection) {
+  const auto rows = connection.exec(
+      "SELECT n.nspname, c.relname, pg_catalog.pg_stat_get_blocks_fetched(c.oid) FROM pg_catalog.pg_class c "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND "
+      "pg_catalog.current_setting('track_counts')::boolean");
+  std::map<Name, std::int64_t> reads;
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (!rows.is_null(row, 2)) {
+      reads.emplace(Name{rows.text(row, 0), rows.text(row, 1)}, rows.integer(row, 2));
+    }
+  }
+  return reads;
 }
 
 std::int64_t count_sessions(postgres::Connection& connection) {

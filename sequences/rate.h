@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "replication/base/deadline.h"
@@ -22,18 +23,29 @@ std::string sample_schema_sql();
 class RateObserver {
  public:
   // Increments a second since the look before, of the sequences that moved forwards; empty at the first look.
-  std::map<Name, double> look(const std::vector<Sequence>& sequences, base::Clock::time_point at);
+  // With `reads` (count_reads()) a jump that nobody's nextval made, a setval, doesn't count as use.
+  std::map<Name, double> look(const std::vector<Sequence>& sequences, base::Clock::time_point at,
+                              const std::map<Name, std::int64_t>& reads = {});
 
  private:
   struct Seen {
     std::int64_t value = 0;
     bool is_called = false;
+    std::optional<std::int64_t> reads;
+    std::uint64_t unexplained = 0;  // increments for which no nextval was counted yet
   };
+  static std::uint64_t explained(std::uint64_t moved, const Sequence& sequence, const Seen& before,
+                                 Seen& now);
+
   std::map<Name, Seen> seen_;
   base::Clock::time_point at_{};
   bool looked_ = false;
 };
 
+// How often each sequence's block was asked for: by every nextval that isn't answered from a session's cache,
+// by every setval and look. Reported by the server when a transaction ends, up to ten seconds late. Empty
+// where it doesn't count.
+std::map<Name, std::int64_t> count_reads(postgres::Connection& connection);
 // Sessions of others in this database now.
 std::int64_t count_sessions(postgres::Connection& connection);
 // Adds to the peaks of the current ten minutes and forgets what is older than 24 hours.

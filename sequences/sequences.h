@@ -91,6 +91,7 @@ void apply_bumps(postgres::Connection& connection, const std::vector<Bump>& bump
 // the same time would give one range to both sides. StateError where it takes too long. Lock the source
 // first.
 void lock_bumps(postgres::Connection& connection, base::Deadline deadline);
+void unlock_bumps(postgres::Connection& connection);  // also where it isn't locked
 
 // The same for a live server, whose sessions go on: what they take meanwhile is left alone, the proof is a
 // real nextval (which uses up one value of each sequence). Error where a session ran past the headroom while

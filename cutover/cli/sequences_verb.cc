@@ -52,6 +52,7 @@ class SequencesVerb {
   int list();
   int plan(bool bump);
   int watch();
+  void issue_new();
   void look();  // values, and the rate over the interval
   void measure();
   sequences::BumpPlan make_plan();
@@ -150,7 +151,7 @@ sequences::BumpPlan SequencesVerb::make_plan() {
 
 // A pair of ranges that is in force is left alone: bumping twice is bumping once.
 void SequencesVerb::drop_issued(sequences::BumpPlan& plan) {
-  std::map<Name, int> in_force;
+  std::map<Name, std::vector<sequences::Range>> in_force;
   for (auto& seen : seen_) {
     const auto ledger = sequences::read_ledger(at(seen));
     std::map<Name, const sequences::Range*> newest;
@@ -165,13 +166,16 @@ void SequencesVerb::drop_issued(sequences::BumpPlan& plan) {
         continue;
       }
       const auto state = sequences::usage(*range->second, sequence, 0, true).state;
-      in_force[range->first] +=
-          state == sequences::RangeState::fine || state == sequences::RangeState::half_used ? 1 : 0;
+      if (state == sequences::RangeState::fine || state == sequences::RangeState::half_used) {
+        in_force[range->first].push_back(*range->second);
+      }
     }
   }
   std::erase_if(plan.bumps, [&](const sequences::Bump& bump) {
     const auto found = in_force.find({bump.schema, bump.name});
-    return found != in_force.end() && found->second == static_cast<int>(seen_.size());
+    // Ranges that were given to one server at a time may meet.
+    return found != in_force.end() && found->second.size() == seen_.size() &&
+           !(both() && sequences::overlap(found->second.front(), found->second.back()));
   });
 }
 
@@ -258,6 +262,35 @@ int SequencesVerb::plan(bool bump) {
   return print(list);
 }
 
+void add_range_finding(const state::SequenceRangeStatus& range, base::Findings& findings) {
+  if (range.state != to_string(sequences::RangeState::fine)) {
+    findings.push_back(
+        {base::Severity::warns, "sequence-range", range.server, range.sequence,
+         "the range of " + range.sequence + " on the " + range.server + " is " + range.state,
+         range.state == to_string(sequences::RangeState::outside)
+             ? "find who calls setval, then `pgcutover sequences bump`"
+             : "`pgcutover sequences bump` issues a new pair once 80 % are used; `watch --yes` "
+               "does it by itself; while a migration is under way `run` does"});
+  }
+}
+
+// A bump that doesn't get through is tried again at the next look.
+void SequencesVerb::issue_new() {
+  try {
+    plan(true);
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    if (!error.connection_usable()) {
+      throw;
+    }
+    base::log::warn("no new ranges: " + error.describe());
+  }
+  for (auto& seen : seen_) {
+    sequences::unlock_bumps(at(seen));
+  }
+}
+
 int SequencesVerb::watch() {
   do {
     look();
@@ -281,7 +314,15 @@ int SequencesVerb::watch() {
     }
     std::stable_sort(list.ranges.begin(), list.ranges.end(),
                      [](const auto& a, const auto& b) { return a.used_share > b.used_share; });
+    for (const auto& range : list.ranges) {
+      add_range_finding(range, list.findings);
+    }
     print(list);
+    const bool nearly = std::any_of(list.ranges.begin(), list.ranges.end(),
+                                    [](const auto& range) { return range.state == "nearly-used"; });
+    if (invocation_.yes && nearly) {
+      issue_new();
+    }
   } while (!stop_.wait(base::Deadline::in(invocation_.interval)));
   return static_cast<int>(ExitCode::done);
 }

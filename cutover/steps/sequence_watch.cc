@@ -97,7 +97,7 @@ void SequenceWatch::tend(Side open) {
 void SequenceWatch::look(Side open) {
   auto& connection = context_.servers.at(open);
   const auto now = sequences::inventory(connection);
-  const auto rates = observer_.look(now, base::Clock::now());
+  const auto rates = observer_.look(now, base::Clock::now(), sequences::count_reads(connection));
   sequences::store_rates(connection, rates, sequences::count_sessions(connection), context_.token);
   ranges_.clear();
   findings_.clear();

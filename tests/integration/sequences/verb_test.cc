@@ -412,6 +412,131 @@ TEST_CASE("two bumps at the same time are one") {
   check_disjoint(pair);
 }
 
+TEST_CASE("a side that ran past its range between the plan and the setting is an error, never a duplicate") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  std::string fault = "bump.after-plan:stop";
+  std::string who = pair.source();
+  SUBCASE("the source past the other side's range") {}
+  SUBCASE("the target past the other side's range") {
+    fault = "bump.after-source:stop";
+    who = pair.target();
+  }
+  auto bump = start_bump(pair, fault);
+  bump->wait_frozen(deadline);
+  cluster().sql(who, "INSERT INTO t SELECT nextval('t_id_seq') FROM generate_series(1, 25000)");
+  bump->thaw();
+  CHECK(bump->wait(deadline) != 0);
+  CHECK_MESSAGE(has(bump->errors(), "sequence public.t_id_seq ran past its headroom"), bump->errors());
+  const auto again = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(again.exit_code == 0, again.errors);
+  check_ranges(pair);
+}
+
+TEST_CASE("ranges that were given to one server at a time and meet are replaced once both are bumped") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
+  cluster().sql(pair.target(), "INSERT INTO t VALUES (12000); SELECT setval('t_id_seq', 12000)");
+  for (const bool source : {true, false}) {
+    const auto alone = Pair::run({"bump", "--yes", "--interval", "100ms", source ? "--source" : "--target",
+                                  cluster().conninfo(source ? pair.source() : pair.target())});
+    REQUIRE_MESSAGE(alone.exit_code == 0, alone.errors);
+  }
+  const auto both = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(both.exit_code == 0, both.errors);
+  CHECK_MESSAGE(has(both.output, "public.t_id_seq: from"), both.output);
+  check_ranges(pair);
+  for (const auto& database : {pair.source(), pair.target()}) {
+    cluster().sql(database, "INSERT INTO t SELECT FROM generate_series(1, 4000)");
+  }
+  check_disjoint(pair);
+  CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+}
+
+TEST_CASE("watch warns, and with --yes issues a new pair of ranges once 80 % of one are used") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY); SELECT nextval('t_id_seq')");
+  REQUIRE(pair.tool({"bump", "--yes", "--sequence-headroom", "1000"}).exit_code == 0);
+  const auto start = [&](std::vector<std::string> more) {
+    more.insert(more.begin(),
+                {"sequences", "watch", "--source", cluster().conninfo(pair.source()), "--target",
+                 cluster().conninfo(pair.target()), "--interval", "100ms", "--sequence-headroom", "1000"});
+    return std::make_unique<harness::Tool>(more);
+  };
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  cluster().sql(pair.target(), "INSERT INTO t SELECT FROM generate_series(1, 850)");
+  const std::string rows = "SELECT count(*) FROM pgcutover.sequence_ledger";
+  auto quiet = start({});
+  quiet->wait_output("sequence-range", deadline);
+  quiet->wait_output("`watch --yes` does it by itself", deadline);
+  quiet->terminate();
+  CHECK(quiet->wait(deadline) == 0);
+  CHECK(value(pair.target(), rows) == "2");
+  auto watch = start({"--yes"});
+  watch->wait_output("public.t_id_seq: from", deadline);
+  harness::wait_until(deadline, "the whole ledger",
+                      [&] { return value(pair.target(), rows) == "4" && value(pair.source(), rows) == "4"; });
+  // It doesn't keep others out.
+  CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+  watch->terminate();
+  CHECK(watch->wait(deadline) == 0);
+  cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 700)");
+  cluster().sql(pair.target(), "INSERT INTO t SELECT FROM generate_series(1, 700)");
+  check_ranges(pair);
+  check_disjoint(pair);
+}
+
+TEST_CASE("a sequence that was turned round has no range any more") {
+  const Pair pair;
+  pair.both("CREATE SEQUENCE turned; SELECT nextval('turned')");
+  REQUIRE(pair.tool({"bump", "--yes"}).exit_code == 0);
+  pair.both("ALTER SEQUENCE turned INCREMENT -1 MINVALUE -9000000");
+  const auto result = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(result.exit_code == 0, result.errors);
+  CHECK_MESSAGE(has(result.output, "public.turned: from"), result.output);
+  CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+}
+
+TEST_CASE("a range holds what the sessions keep in their caches, though the headroom was fixed below it") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY); ALTER SEQUENCE t_id_seq CACHE 20000");
+  cluster().sql(pair.source(), "INSERT INTO t DEFAULT VALUES");
+  std::vector<std::string> bump{"bump", "--yes"};
+  SUBCASE("computed, before any session is there") {}
+  SUBCASE("fixed") {
+    bump.insert(bump.end(), {"--sequence-headroom", "10"});
+  }
+  const auto result = pair.tool(bump);
+  REQUIRE_MESSAGE(result.exit_code == 0, result.errors);
+  check_ranges(pair);
+  for (int session = 0; session < 3; ++session) {
+    for (const auto& database : {pair.source(), pair.target()}) {
+      cluster().sql(database, "INSERT INTO t SELECT FROM generate_series(1, 15000)");
+    }
+  }
+  check_disjoint(pair);
+}
+
+TEST_CASE(
+    "a sequence that is dropped between the plan and its setting stops the bump, and not the next one") {
+  const Pair pair;
+  pair.both("CREATE SEQUENCE goes; CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES");
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  auto bump = start_bump(pair, "bump.after-plan:stop");
+  bump->wait_frozen(deadline);
+  cluster().sql(pair.source(), "DROP SEQUENCE goes");
+  bump->thaw();
+  CHECK(bump->wait(deadline) != 0);
+  CHECK_MESSAGE(has(bump->errors(), "\"public.goes\" does not exist"), bump->errors());
+  CHECK_MESSAGE(has(bump->errors(), "pgcutover sequences bump` again"), bump->errors());
+  const auto again = pair.tool({"bump", "--yes"});
+  CHECK_MESSAGE(again.exit_code == 0, again.errors);
+  check_ranges(pair);
+}
+
 TEST_CASE("a sequence without rights is named before anything is changed, and can be left out by name") {
   const Pair pair;
   cluster().sql("postgres",

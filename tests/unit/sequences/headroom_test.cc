@@ -115,6 +115,66 @@ TEST_CASE("two looks give the rate in increments a second, in either direction")
   CHECK(observer.look({down}, begin + std::chrono::seconds(30)).at({"public", "s"}) == doctest::Approx(2));
 }
 
+TEST_CASE("a jump that no nextval made is no use, and one whose nextvals are reported late is") {
+  RateObserver observer;
+  const base::Clock::time_point begin{};
+  const Name name{"public", "s"};
+  int second = 0;
+  const auto rate = [&](std::int64_t last_value, std::int64_t reads, std::int64_t cache = 1) {
+    auto sequence = at(last_value);
+    sequence.cache = cache;
+    const auto rates = observer.look({sequence}, begin + std::chrono::seconds(second += 10), {{name, reads}});
+    const auto found = rates.find(name);
+    return found == rates.end() ? 0.0 : found->second;
+  };
+  rate(0, 0);
+  CHECK(rate(1000, 1003) == doctest::Approx(100));
+  CHECK(rate(1'000'001'000, 1010) == doctest::Approx(0.7));  // setval
+  CHECK(rate(1'000'001'100, 1113) == doctest::Approx(10));
+  CHECK(rate(1'000'001'100, 1120) == 0);  // our own looks
+  SUBCASE("a long transaction") {
+    RateObserver fresh;
+    observer = fresh;
+    rate(0, 0);
+    CHECK(rate(5000, 2) < 1);
+    CHECK(rate(5000, 5012) == doctest::Approx(499.8));
+    CHECK(rate(5000, 10'000) == 0);
+  }
+  SUBCASE("a cache") {
+    CHECK(rate(1'000'002'100, 1121, 1000) == doctest::Approx(100));
+  }
+  SUBCASE("the counters were reset") {
+    CHECK(rate(1'000'001'200, 3) == doctest::Approx(10));
+  }
+}
+
+TEST_CASE("ranges that meet are seen, in either direction, with and without an end") {
+  CHECK(overlap(range("source", false, 10, 30), range("target", true, 20, 40)));
+  CHECK(overlap(range("source", false, 10, std::nullopt), range("target", true, 20, 40)));
+  CHECK_FALSE(overlap(range("source", false, 40, std::nullopt), range("target", true, 20, 40)));
+  CHECK_FALSE(overlap(range("source", false, 40, 60), range("target", true, 20, 40)));
+  auto down = range("source", false, -10, -30);
+  auto other = range("target", true, -30, -50);
+  down.increment = other.increment = -1;
+  CHECK_FALSE(overlap(down, other));
+  other.start = -29;
+  CHECK(overlap(down, other));
+}
+
+TEST_CASE("with both sides live a range holds the caches of the sessions, also where it is fixed") {
+  auto sequence = at(0);
+  sequence.cache = 1000;
+  const HeadroomRule fixed{.fixed = 10};
+  const auto live = [&](std::int64_t sessions) {
+    return plan_bumps({sequence}, {sequence}, demand(0, sessions), fixed, Traffic::both_sides);
+  };
+  CHECK(live(0).bumps.at(0).target_value == 10'000);
+  CHECK(live(20).bumps.at(0).target_value == 21'000);
+  CHECK(plan_bumps({sequence}, {sequence}, demand(0), fixed).bumps.at(0).target_value == 10);
+  sequence.maximum = 5000;
+  CHECK(live(0).findings.at(0).id == "sequence-overflow");
+}
+
 TEST_CASE("an id is attributed to the side whose range has it, over a switch and a rollback") {
   std::vector<Range> ledger{range("target", true, 200, 300, 100),
                             range("source", false, 300, std::nullopt, 100)};
