@@ -145,7 +145,10 @@ sequences::BumpPlan SequencesVerb::make_plan() {
       finding.severity = base::Severity::warns;
     }
   }
-  std::erase_if(plan.bumps, [](const sequences::Bump& bump) { return bump.cycle; });
+  // Nothing that could be shared: accepted by name, these are left as they are.
+  std::erase_if(plan.bumps, [](const sequences::Bump& bump) {
+    return bump.cycle || bump.target_value == bump.source_value;
+  });
   return plan;
 }
 
