@@ -214,12 +214,23 @@ void write_parts(const Status& status, v1::Status& message) {
   progress.set_unit(clean(status.progress.unit));
   progress.set_seconds(status.progress.seconds);
   progress.set_current(clean(status.progress.current));
+  progress.set_rate(status.progress.rate);
   auto& copy = *message.mutable_copy();
   copy.set_tables_done(status.copy.tables_done);
   copy.set_tables_total(status.copy.tables_total);
   copy.set_bytes_done(status.copy.bytes_done);
   copy.set_bytes_total(status.copy.bytes_total);
   copy.set_rows_done(status.copy.rows_done);
+  for (const auto& table : status.copy.tables) {
+    auto& to = *copy.add_tables();
+    to.set_table(clean(table.table));
+    to.set_state(clean(table.state));
+    to.set_bytes_done(table.bytes_done);
+    to.set_bytes_total(table.bytes_total);
+    to.set_rows(table.rows);
+    to.set_sent_bytes(table.sent_bytes);
+    to.set_since_us(table.since_us);
+  }
   auto& controller = *message.mutable_controller();
   controller.set_host(clean(status.controller.host));
   controller.set_version(clean(status.controller.version));
@@ -238,14 +249,25 @@ void read_parts(const v1::Status& message, Status& status) {
                        .total = progress.total(),
                        .unit = progress.unit(),
                        .seconds = progress.seconds(),
-                       .current = progress.current()};
+                       .current = progress.current(),
+                       .rate = progress.rate()};
   }
   const auto& copy = message.copy();
   status.copy = {.tables_done = copy.tables_done(),
                  .tables_total = copy.tables_total(),
                  .bytes_done = copy.bytes_done(),
                  .bytes_total = copy.bytes_total(),
-                 .rows_done = copy.rows_done()};
+                 .rows_done = copy.rows_done(),
+                 .tables = {}};
+  for (const auto& table : copy.tables()) {
+    status.copy.tables.push_back({.table = table.table(),
+                                  .state = table.state(),
+                                  .bytes_done = table.bytes_done(),
+                                  .bytes_total = table.bytes_total(),
+                                  .rows = table.rows(),
+                                  .sent_bytes = table.sent_bytes(),
+                                  .since_us = table.since_us()});
+  }
   const auto& controller = message.controller();
   status.controller = {.host = controller.host(),
                        .version = controller.version(),

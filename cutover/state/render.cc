@@ -156,6 +156,29 @@ std::string controller_text(const ControllerStatus& controller) {
   return text;
 }
 
+constexpr std::size_t kTableLines = 10;
+
+// Those under way; all of them are in --json.
+void add_tables(std::string& out, const std::vector<CopyTableStatus>& tables) {
+  std::size_t lines = 0;
+  for (const auto& table : tables) {
+    if (table.state != "copying" || ++lines > kTableLines) {
+      continue;
+    }
+    std::string text = table.table;
+    if (table.bytes_total > 0) {
+      const double part = static_cast<double>(table.bytes_done) / static_cast<double>(table.bytes_total);
+      text += number(" %.0f %%, ", std::floor(std::min(part * 100, 99.0))) +
+              of_text(table.bytes_done, table.bytes_total, "bytes");
+    }
+    add_line(out, "copying",
+             text + ", " + count_text(table.rows) + " rows, since " + time_text(table.since_us));
+  }
+  if (lines > kTableLines) {
+    add_line(out, "copying", "and " + std::to_string(lines - kTableLines) + " more tables");
+  }
+}
+
 std::string progress_text(const StepProgress& progress) {
   std::string text = progress.step;
   if (progress.total > 0) {
@@ -168,7 +191,8 @@ std::string progress_text(const StepProgress& progress) {
     text += " " + amount_text(progress.done, progress.unit);
   }
   if (progress.done > 0 && progress.seconds >= 1 && !progress.unit.empty()) {
-    const double rate = static_cast<double>(progress.done) / progress.seconds;
+    const double rate =
+        progress.rate > 0 ? progress.rate : static_cast<double>(progress.done) / progress.seconds;
     text += " " + (progress.unit == "bytes" ? bytes_text(std::llround(rate)) : number("%.0f", rate)) + "/s";
     if (progress.total > progress.done) {
       text += " ETA " + seconds_text(static_cast<double>(progress.total - progress.done) / rate);
@@ -290,6 +314,7 @@ std::string render_text(const Status& status) {
                  of_text(status.copy.bytes_done, status.copy.bytes_total, "bytes") + ", " +
                  count_text(status.copy.rows_done) + " rows");
   }
+  add_tables(out, status.copy.tables);
   for (const auto& stream : status.streams) {
     add_line(out, stream.direction, stream_text(stream));
   }

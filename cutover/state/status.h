@@ -25,6 +25,7 @@ struct StepProgress {
   std::string unit = {};     // "bytes", "tables", "rows"
   double seconds = 0;        // since the step began
   std::string current = {};  // the thing under way, e.g. a table
+  double rate = -1;          // units a second of late; not above 0 = not known
 };
 
 struct ServerStatus {
@@ -36,10 +37,21 @@ struct ServerStatus {
   bool takes_writes = false;
 };
 
+// A table whose rows are copied.
+struct CopyTableStatus {
+  std::string table = {};
+  std::string state = {};                        // "waiting", "copying", "copied"
+  std::int64_t bytes_done = 0, bytes_total = 0;  // of its size on the source; 0 = not known any more
+  std::int64_t rows = 0;                         // so far
+  std::int64_t sent_bytes = 0;                   // of a copied one, as they went over the wire
+  std::int64_t since_us = 0;  // copying: its first row; copied: when that was done; waiting: 0
+};
+
 struct CopyStatus {
   std::int64_t tables_done = 0, tables_total = 0;
   std::int64_t bytes_done = 0, bytes_total = 0;
   std::int64_t rows_done = 0;
+  std::vector<CopyTableStatus> tables = {};  // copying first, then waiting, then copied
 };
 
 struct StreamStatus {

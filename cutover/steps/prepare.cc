@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "cutover/steps/fence.h"
+#include "cutover/steps/rate_window.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/check.h"
@@ -46,6 +47,21 @@ std::string builds_under_way(postgres::Connection& target) {
     text += (text.empty() ? "" : ", ") + rows.text(row, 0) + " " + rows.text(row, 1) + " %";
   }
   return text;
+}
+
+std::vector<state::CopyTableStatus> copying(const snapshot::CopyProgress& progress) {
+  std::vector<state::CopyTableStatus> tables;
+  for (const auto& one : progress.running) {
+    state::CopyTableStatus table;
+    table.table = one.table;
+    table.state = "copying";
+    table.bytes_done = one.bytes_done;
+    table.bytes_total = one.bytes_total;
+    table.rows = one.rows;
+    table.since_us = now_us() - static_cast<std::int64_t>(one.seconds * 1e6);
+    tables.push_back(std::move(table));
+  }
+  return tables;
 }
 
 }  // namespace
@@ -187,20 +203,24 @@ void Preparation::copy() {
   start_index_builder();
   options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
   const auto began = base::Clock::now();
+  RateWindow window;
   options.progress = [&](const snapshot::CopyProgress& progress) {
     publisher_.update([&](state::Status& status) {
-      status.copy = {progress.tables_done, progress.tables_total, progress.bytes_done, progress.bytes_total,
-                     progress.rows_done};
+      const auto now = base::Clock::now();
+      status.copy = {progress.tables_done, progress.tables_total, progress.bytes_done,
+                     progress.bytes_total, progress.rows_done,    copying(progress)};
       status.progress = {.step = "copy",
                          .done = progress.bytes_done,
                          .total = progress.bytes_total,
                          .unit = "bytes",
-                         .seconds = std::chrono::duration<double>(base::Clock::now() - began).count(),
-                         .current = progress.running.empty() ? "" : progress.running.front().table};
+                         .seconds = std::chrono::duration<double>(now - began).count(),
+                         .current = progress.running.empty() ? "" : progress.running.front().table,
+                         .rate = window.rate(progress.bytes_done, now)};
     });
   };
   snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
   throttle_->end_copy();
+  publisher_.update([](state::Status& status) { status.copy.tables.clear(); });
   slot_session_.reset();
   snapshot_.clear();
   if (source_catalog().large_objects > 0) {

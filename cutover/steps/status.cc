@@ -1,5 +1,7 @@
 #include "cutover/steps/status.h"
 
+#include <set>
+
 #include "cutover/steps/conflicts.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/prepare.h"
@@ -72,6 +74,45 @@ void add_spool(Servers& servers, const std::string& run, state::Status& status) 
   }
 }
 
+// The controller reports the tables under way; the others are as the catalog and the record of the copy say.
+void add_tables(const plan::Plan& plan, Servers& servers, state::Status& status) {
+  auto& list = status.copy.tables;
+  if (status.state != "copying") {
+    list.clear();  // of a report that is older than the copy's end
+  }
+  std::set<std::string> known;
+  for (const auto& table : list) {
+    known.insert(table.table);
+  }
+  std::vector<state::CopyTableStatus> copied;
+  const auto rows = servers.target().exec(
+      "SELECT schema, name, rows, bytes, (extract(epoch FROM done_at) * 1000000)::bigint FROM "
+      "pgcutover.table_copy ORDER BY done_at, schema, name");
+  for (int row = 0; row < rows.rows(); ++row) {
+    state::CopyTableStatus table;
+    table.table = rows.text(row, 0) + "." + rows.text(row, 1);
+    table.state = "copied";
+    table.rows = rows.integer(row, 2);
+    table.sent_bytes = rows.integer(row, 3);
+    table.since_us = rows.integer(row, 4);
+    if (known.insert(table.table).second) {
+      copied.push_back(std::move(table));
+    }
+  }
+  if (status.state == "copying") {
+    for (const auto& table : catalog::load(servers.source(), plan.tables).tables) {
+      if (table.stores_rows() && !known.contains(table.display())) {
+        state::CopyTableStatus waiting;
+        waiting.table = table.display();
+        waiting.state = "waiting";
+        waiting.bytes_total = table.bytes;
+        list.push_back(std::move(waiting));
+      }
+    }
+  }
+  list.insert(list.end(), copied.begin(), copied.end());
+}
+
 std::string writes_go_to(const std::optional<Fence>& source, const std::optional<Fence>& target) {
   if (!source && !target) {
     return "unknown";
@@ -120,6 +161,13 @@ state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
     status.message = "only the source can be asked";
   }
   if (source && target && status.state != "none") {
+    try {
+      add_tables(plan, servers, status);
+    } catch (const base::Stopped&) {
+      throw;
+    } catch (const base::Error& error) {
+      base::log::warn("how far each table is could not be read: " + error.describe());
+    }
     add_conflicts(servers, Side::target, status);
     add_conflicts(servers, Side::source, status);
     if (source->state != FenceState::closed) {  // else the slot is kept for later, and advanced unread

@@ -44,6 +44,9 @@ class Tally {
   void moved(const Table& table, std::int64_t rows, std::int64_t bytes) {
     const std::lock_guard lock(mutex_);
     auto& so_far = running_[&table];
+    if (so_far.rows == 0 && so_far.bytes == 0) {
+      began_[&table] = base::Clock::now();
+    }
     so_far.rows += rows;
     so_far.bytes += bytes;
     publish(false);
@@ -75,7 +78,8 @@ class Tally {
     for (const auto& [table, copied] : running_) {
       const auto done = done_of(*table, copied);
       progress_.bytes_done += done;
-      progress_.running.push_back({table->display(), done, table->bytes});
+      const std::chrono::duration<double> since = now - began_[table];
+      progress_.running.push_back({table->display(), done, table->bytes, copied.rows, since.count()});
     }
     std::sort(progress_.running.begin(), progress_.running.end(),
               [](const TableProgress& a, const TableProgress& b) { return a.bytes_total > b.bytes_total; });
@@ -87,6 +91,7 @@ class Tally {
   CopyProgress progress_;
   std::int64_t finished_bytes_ = 0;
   std::map<const Table*, CopiedTable> running_;
+  std::map<const Table*, base::Clock::time_point> began_;
   base::Clock::time_point told_{};
 };
 

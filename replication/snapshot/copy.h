@@ -31,6 +31,8 @@ class Pace;
 struct TableProgress {
   std::string table;  // public.orders
   std::int64_t bytes_done = 0, bytes_total = 0;
+  std::int64_t rows = 0;
+  double seconds = 0;  // since its first row
 };
 
 struct CopyProgress {

@@ -98,6 +98,23 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   wait_until(Deadline::in(milliseconds(20'000)), "bytes move",
              [&] { return std::stoll("0" + in_status(scenario, "{copy,bytesDone}")) > 1'000'000; });
 
+  const auto seen = scenario.tool({"status"});
+  CHECK_MESSAGE(has(seen.output, "copying     shop.big "), seen.output);
+  CHECK(has(seen.output, " ETA "));
+  const auto json = scenario.tool({"status", "--json"});
+  const auto tables = [&](const std::string& sql) {
+    return scenario.target()
+        .value(kDatabase, "SELECT " + sql + " FROM jsonb_to_recordset($t$" + json.output +
+                              "$t$::jsonb #> '{copy,tables}') AS t(\"table\" text, state text, rows bigint, "
+                              "\"bytesDone\" bigint, \"bytesTotal\" bigint, \"sinceUs\" bigint)")
+        .value_or("");
+  };
+  CHECK_MESSAGE(tables("count(*) FILTER (WHERE \"table\" = 'shop.big' AND state = 'copying' AND rows > 0 AND "
+                       "\"bytesDone\" < \"bytesTotal\" AND \"sinceUs\" > 0)") == "1",
+                json.output);
+  CHECK(tables("count(*)") == tables("count(DISTINCT \"table\")"));
+  CHECK(std::stoi(tables("count(*) FILTER (WHERE state <> 'copying')")) > 0);
+
   // 40 MB of rows at 1 MB/s: what is left takes longer than this test waits below.
   const auto asked = scenario.tool({"throttle", "--max-rate=0"});
   CHECK_MESSAGE(asked.exit_code == 0, asked.errors);
@@ -117,5 +134,8 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   CHECK(has(run->errors(), "copied at most 7 MB/s, as `pgcutover throttle` said"));
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("a throttled copy");
+  const auto rest = scenario.tool({"status", "--json"});
+  CHECK(!has(rest.output, "\"waiting\""));
+  CHECK(has(rest.output, "\"copied\""));
   scenario.stop_run(*run);
 }

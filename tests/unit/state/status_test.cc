@@ -261,3 +261,23 @@ TEST_CASE("without a terminal there is a log line at a change and one a minute")
   CHECK(screen.logged == std::vector<std::string>{"1", "4", "5"});
   CHECK(screen.written.empty());
 }
+
+TEST_CASE("tables under way are shown up to a number, and a rate of late is stronger than the average") {
+  auto status = example();
+  status.progress.rate = 370'000'000;
+  for (int i = 0; i < 13; ++i) {
+    status.copy.tables.push_back({.table = "public.t" + std::to_string(i),
+                                  .state = i == 12 ? "waiting" : "copying",
+                                  .bytes_done = 500,
+                                  .bytes_total = 1000,
+                                  .rows = 7,
+                                  .sent_bytes = 0,
+                                  .since_us = 1});
+  }
+  const auto text = render_text(from_json(to_json(status)));
+  CHECK(contains(text, "370 MB/s ETA 10.0 s"));
+  CHECK(contains(text, "copying     public.t9 50 %, 500 B/1.0 kB, 7 rows, since"));
+  CHECK(!contains(text, "public.t10 "));
+  CHECK(contains(text, "and 2 more tables"));
+  CHECK(!contains(text, "public.t12"));
+}
