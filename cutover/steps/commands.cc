@@ -197,8 +197,9 @@ Outcome Controller::do_resync(const std::map<std::string, std::string>& argument
   const auto resync = plan_resync(context_, patterns);
   create_fresh_tables(context_, resync);
   link_->stop();
+  link_.reset();  // gone at once: whatever fails from here on, the next turn streams again
+  base::fault_point("resync.stopped");
   begin_resync(context_, resync);
-  link_.reset();
   publisher_.update([&](state::Status& status) {
     status.state = "copying";
     status.step = "resync";

@@ -1,6 +1,7 @@
 #include "cutover/steps/resync.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "cutover/steps/prepare.h"
@@ -26,6 +27,37 @@ constexpr base::milliseconds kPublish{120'000};
 const catalog::Table& root_of(const catalog::Catalog& content, const catalog::Table& table) {
   const auto* root = table.partition ? content.find(table.root) : nullptr;
   return root == nullptr ? table : *root;
+}
+
+// By itself or with its root; `published` is sorted.
+bool streamed(const catalog::Catalog& content, const std::vector<std::string>& published,
+              const catalog::Table& table) {
+  return std::ranges::binary_search(published, root_of(content, table).qualified()) ||
+         std::ranges::binary_search(published, table.qualified());
+}
+
+// Tables that nobody asked for stay out, also where the plan's filter would let them in.
+std::vector<catalog::Table> streamed_tables(const catalog::Catalog& content,
+                                            const std::vector<std::string>& published) {
+  std::vector<catalog::Table> tables;
+  std::ranges::copy_if(content.tables, std::back_inserter(tables),
+                       [&](const auto& table) { return streamed(content, published, table); });
+  return tables;
+}
+
+// Between tables that are moved: the others aren't on the target, and theirs follow when they are taken in.
+std::vector<catalog::ForeignKey> streamed_keys(const catalog::Catalog& content,
+                                               const std::vector<std::string>& published) {
+  std::set<std::string> names;
+  for (const auto& table : streamed_tables(content, published)) {
+    names.insert(table.qualified());
+    names.insert(root_of(content, table).qualified());  // before 13 only its leaves are published
+  }
+  std::vector<catalog::ForeignKey> keys;
+  std::ranges::copy_if(content.foreign_keys, std::back_inserter(keys), [&](const auto& key) {
+    return names.contains(key.table) && names.contains(key.references);
+  });
+  return keys;
 }
 
 std::vector<catalog::Table> fresh_tables(Context& context, const catalog::Catalog& content) {
@@ -138,11 +170,6 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
   auto& source = context.servers.source();
   const auto content = catalog::load(source, context.plan.tables);
   const auto published = stream::published_tables(source, publication_name(context.plan.name, Side::source));
-  const auto streamed = [&](const catalog::Table& table) {
-    const auto& root = root_of(content, table);
-    return std::binary_search(published.begin(), published.end(), root.qualified()) ||
-           std::binary_search(published.begin(), published.end(), table.qualified());
-  };
   const auto there = catalog::load(context.servers.target(), context.plan.tables);
   Resync resync;
   std::set<base::Oid> chosen;
@@ -156,8 +183,9 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
       found = true;
       if (chosen.insert(table.oid).second) {
         // Before 13 a publication has leaves instead of roots.
-        const bool known = there.find(table.schema, table.name) != nullptr &&
-                           (streamed(table) || table.kind == catalog::TableKind::partitioned);
+        const bool known =
+            there.find(table.schema, table.name) != nullptr &&
+            (streamed(content, published, table) || table.kind == catalog::TableKind::partitioned);
         (known ? resync.again : resync.fresh).push_back(table);
       }
     }
@@ -184,6 +212,7 @@ void begin_resync(Context& context, const Resync& resync) {
   for (const auto& table : resync.fresh) {
     put_fact(target, context.token, std::string(kFresh) + table.qualified(), "yes");
   }
+  put_fact(target, context.token, "verify.equal", "not since the last resync");
   put_fact(target, context.token, kState, "pending");
   postgres::Transaction transaction(target);
   for (const auto& table : resync.again) {
@@ -213,15 +242,7 @@ void copy_resync(Context& context, Publisher& publisher) {
   stream::add_tables(source, name, added.published(source.server_major()), base::Deadline::in(kPublish));
   content = catalog::load(source, context.plan.tables);
   base::fault_point("resync.published");
-  // Tables that nobody asked for stay out, also where the plan's filter would let them in.
-  const auto published = stream::published_tables(source, name);
-  std::vector<catalog::Table> tables;
-  for (const auto& table : content.tables) {
-    if (std::binary_search(published.begin(), published.end(), table.qualified()) ||
-        std::binary_search(published.begin(), published.end(), root_of(content, table).qualified())) {
-      tables.push_back(table);
-    }
-  }
+  const auto tables = streamed_tables(content, stream::published_tables(source, name));
   snapshot::CopyOptions options;
   options.source = context.servers.info(Side::source, "copy");
   options.target = context.servers.info(Side::target, "copy");
@@ -239,7 +260,9 @@ void copy_resync(Context& context, Publisher& publisher) {
 
 void end_resync(Context& context) {
   auto& target = context.servers.target();
-  const auto content = catalog::load(context.servers.source(), context.plan.tables);
+  auto& source = context.servers.source();
+  const auto content = catalog::load(source, context.plan.tables);
+  const auto published = stream::published_tables(source, publication_name(context.plan.name, Side::source));
   catalog::Catalog added;
   added.tables = fresh_tables(context, catalog::load(target, context.plan.tables));
   if (!added.tables.empty()) {
@@ -247,7 +270,7 @@ void end_resync(Context& context) {
                        added.published(target.server_major()), base::Deadline::in(kPublish));
   }
   auto session = context.servers.open(Side::target, "restore");
-  for (const auto& key : snapshot::ensure_foreign_keys(session, content.foreign_keys)) {
+  for (const auto& key : snapshot::ensure_foreign_keys(session, streamed_keys(content, published))) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
   for (const auto& [key, value] : read_facts(target, kFresh)) {

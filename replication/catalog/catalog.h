@@ -69,7 +69,8 @@ struct ForeignKey {
   std::string table;  // quoted, qualified
   bool table_partitioned = false;
   std::string name = {};
-  std::string definition;  // pg_get_constraintdef(): FOREIGN KEY (...) REFERENCES ...
+  std::string references = {};  // the other table; quoted, qualified
+  std::string definition;       // pg_get_constraintdef(): FOREIGN KEY (...) REFERENCES ...
   bool validated = true;
 };
 

@@ -150,13 +150,15 @@ std::vector<ForeignKey> load_foreign_keys(postgres::Connection& connection, cons
   std::vector<ForeignKey> keys;
   for (int i = 0; i < rows.rows(); ++i) {
     const auto place = at.find(rows.oid(i, 0));
-    if (place == at.end() || !at.contains(rows.oid(i, 1)))
+    const auto other = at.find(rows.oid(i, 1));
+    if (place == at.end() || other == at.end())
       continue;
     const Table& table = tables[place->second];
     ForeignKey key;
     key.table = table.qualified();
     key.table_partitioned = table.kind == TableKind::partitioned;
     key.name = rows.text(i, 2);
+    key.references = tables[other->second].qualified();
     key.definition = rows.text(i, 3);
     if (key.definition.ends_with(kNotValid))
       key.definition.resize(key.definition.size() - kNotValid.size());
