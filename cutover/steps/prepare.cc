@@ -49,6 +49,16 @@ std::string builds_under_way(postgres::Connection& target) {
   return text;
 }
 
+// At most ten of them by name; nothing where there are none.
+std::string named(std::string_view head, const std::vector<std::string>& items) {
+  constexpr std::size_t kNamed = 10;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(items.size(), kNamed); ++i) {
+    text += (i == 0 ? std::string(head) : ", ") + items[i];
+  }
+  return text + (items.size() > kNamed ? " and " + std::to_string(items.size() - kNamed) + " more" : "");
+}
+
 std::vector<state::CopyTableStatus> copying(const snapshot::CopyProgress& progress) {
   std::vector<state::CopyTableStatus> tables;
   for (const auto& one : progress.running) {
@@ -202,6 +212,7 @@ void Preparation::copy() {
   options.split_above_bytes = context_.plan.split_above_mb << 20;
   start_index_builder();
   options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
+  const auto before = snapshot::copy_state(target());
   const auto began = base::Clock::now();
   RateWindow window;
   options.progress = [&](const snapshot::CopyProgress& progress) {
@@ -219,6 +230,7 @@ void Preparation::copy() {
     });
   };
   snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
+  const std::chrono::duration<double> took = base::Clock::now() - began;
   throttle_->end_copy();
   publisher_.update([](state::Status& status) { status.copy.tables.clear(); });
   slot_session_.reset();
@@ -227,9 +239,34 @@ void Preparation::copy() {
     snapshot::refresh_large_objects(source(), target());
   }
   const auto state = snapshot::copy_state(target());
-  done("copy", std::to_string(state.done) + " tables, " + std::to_string(state.rows) + " rows, " +
-                   state::bytes_text(state.bytes));
+  const auto rate = static_cast<double>(state.bytes - before.bytes) / std::max(took.count(), 0.001);
+  done("copy",
+       std::to_string(state.done) + " tables, " + std::to_string(state.rows) + " rows, " +
+           state::bytes_text(state.bytes) + " in " + state::seconds_text(took.count()) +
+           (before.done > 0 ? " (" + std::to_string(before.done) + " tables by an earlier run)" : "") + ", " +
+           state::bytes_text(static_cast<std::int64_t>(rate)) + "/s" + left_out());
   fault_point("run.after-copy");
+}
+
+// What the target doesn't have, or won't be kept up to date, and why; empty where that is nothing.
+std::string Preparation::left_out() {
+  std::vector<std::string> filtered;
+  std::vector<std::string> unlogged;
+  const auto& filter = context_.plan.tables;
+  if (!filter.include.empty() || !filter.exclude.empty()) {
+    for (const auto& table : catalog::load(source()).tables) {
+      if (source_catalog().find(table.oid) == nullptr) {
+        filtered.push_back(table.display());
+      }
+    }
+  }
+  for (const auto& table : source_catalog().tables) {
+    if (table.unlogged) {
+      unlogged.push_back(table.display());
+    }
+  }
+  return named("; left out by include and exclude: ", filtered) +
+         named("; unlogged, so no change of theirs is streamed: ", unlogged);
 }
 
 void Preparation::restore_indexes() {
@@ -352,7 +389,7 @@ void Preparation::restore_rest() {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
   done("foreign-keys", std::to_string(source_catalog().foreign_keys.size()) + " foreign keys, " +
-                           std::to_string(violated.size()) + " not valid");
+                           std::to_string(violated.size()) + " not valid" + named(": ", violated));
   fault_point("run.after-foreign-keys");
 }
 

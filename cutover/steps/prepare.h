@@ -59,6 +59,7 @@ class Preparation {
   void start_index_builder();
   void restore_schema();
   void copy();
+  std::string left_out();
   void restore_indexes();
   void catch_up(Link& link);
   void restore_rest();

@@ -79,13 +79,14 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   scenario.source()
       .connect(kDatabase, "app")
       .exec(
+          "CREATE TABLE shop.aside (n int PRIMARY KEY);"
           "CREATE TABLE shop.big (id int PRIMARY KEY, filler text);"
           "INSERT INTO shop.big SELECT g, repeat('x', 1000) FROM generate_series(1, 40000) g; ANALYZE "
           "shop.big");
   CHECK(scenario.tool({"throttle", "--max-rate", "5"}).exit_code == 5);  // there is no migration yet
   CHECK(scenario.tool({"throttle"}).exit_code == 2);
   BusySource busy(scenario.source());
-  auto run = scenario.start_run("", {"--max-rate=1", "--max-active-sessions=5"});
+  auto run = scenario.start_run("", {"--max-rate=1", "--max-active-sessions=5", "--exclude=shop.aside"});
   wait_until(Deadline::in(milliseconds(30'000)), "the copy rests", [&] {
     if (!run->running()) {
       FAIL("run ended:\n" << run->errors());
@@ -134,6 +135,11 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   CHECK(has(run->errors(), "copied at most 7 MB/s, as `pgcutover throttle` said"));
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("a throttled copy");
+  const auto summary =
+      of_target(scenario, "SELECT message FROM pgcutover.event WHERE step = 'copy' AND kind = 'done'");
+  CHECK_MESSAGE(has(summary, "/s; left out by include and exclude: shop.aside"), summary);
+  CHECK(has(run->errors(), summary));
+  CHECK(has(scenario.tool({"report", "--format=json"}).output, summary));
   const auto rest = scenario.tool({"status", "--json"});
   CHECK(!has(rest.output, "\"waiting\""));
   CHECK(has(rest.output, "\"copied\""));
