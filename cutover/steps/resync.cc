@@ -209,12 +209,12 @@ void create_fresh_tables(Context& context, const Resync& resync) {
 
 void begin_resync(Context& context, const Resync& resync) {
   auto& target = context.servers.target();
+  postgres::Transaction transaction(target);
   for (const auto& table : resync.fresh) {
     put_fact(target, context.token, std::string(kFresh) + table.qualified(), "yes");
   }
   put_fact(target, context.token, "verify.equal", "not since the last resync");
   put_fact(target, context.token, kState, "pending");
-  postgres::Transaction transaction(target);
   for (const auto& table : resync.again) {
     target.exec("DELETE FROM pgcutover.table_copy WHERE schema = $1 AND name = $2",
                 {table.schema, table.name});
