@@ -194,7 +194,7 @@ run_tool() {   # tool; db is the database
     pgcutover)
       # shellcheck disable=SC2086
       "$build/bin/pgcutover" run --source "$(uri $source_port "$db")" --target "$(uri $target_port "$db")" --name bench \
-        --until foreign-keys --jobs $jobs --accept slot-limit --keyless full ${PGCUTOVER_BENCH_ARGS:-} ;;
+        --until foreign-keys --jobs $jobs --accept slot-runway --keyless full ${PGCUTOVER_BENCH_ARGS:-} ;;
     pgcopydb)
       "$pgcopydb" clone --source "$(uri $source_port "$db")" --target "$(uri $target_port "$db")" --dir "$dir/work/pgcopydb" \
         --table-jobs $jobs --index-jobs $jobs --use-copy-binary --no-acl --no-owner ;;
@@ -253,7 +253,7 @@ one() {   # set tool
   TIMEFORMAT='%R %U %S'
   local failed=""
   { time run_tool "$tool" >"$dir/work/out" 2>"$dir/work/err" || failed=1; } 2>"$dir/work/time" || failed=1
-  [ -z "$failed" ] || { echo "clone.sh: $tool failed on set $1:" >&2; tail -n 5 "$dir/work/err" >&2; cp "$dir/work/err" "$dir/failed-$tool"; }
+  [ -z "$failed" ] || { failures=1; echo "clone.sh: $tool failed on set $1:" >&2; tail -n 5 "$dir/work/err" >&2; cp "$dir/work/err" "$dir/failed-$tool"; }
   local wall user system
   read -r wall user system <"$dir/work/time"
   local cpu_source cpu_target
@@ -274,6 +274,7 @@ one() {   # set tool
   [ -n "$failed" ] || echo "$1,$tool,$scale,$wall,$cpu_source,$cpu_target,$(subtract "-$user" "$system"),$copy_seconds" >>"$results"
 }
 
+failures=0
 start_servers
 for set in $sets; do make_source "$set"; done
 for ((round = 1; round <= runs; ++round)); do
@@ -291,3 +292,4 @@ for ((round = 1; round <= runs; ++round)); do
 done
 echo
 print_report
+[ $failures = 0 ]
