@@ -49,8 +49,6 @@ struct Stage {
     }
     for (const auto& text : sections("globals", source.major())) {
       source.sql("postgres", text);
-      if (getenv("ROLES_TOO"))
-        target.sql("postgres", text);
     }
     auto session = source.connect(kDatabase);
     session.exec("SET statement_timeout = 0");
