@@ -101,7 +101,9 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
 
   const auto seen = scenario.tool({"status"});
   CHECK_MESSAGE(has(seen.output, "copying     shop.big "), seen.output);
-  CHECK(has(seen.output, " ETA "));
+  // Not before a second of the copy's time has passed.
+  wait_until(Deadline::in(milliseconds(20'000)), "the status estimates the end",
+             [&] { return has(scenario.tool({"status"}).output, " ETA "); });
   const auto json = scenario.tool({"status", "--json"});
   const auto tables = [&](const std::string& sql) {
     return scenario.target()
