@@ -27,6 +27,10 @@ constexpr std::size_t kQueueItems = 256;
 constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
 constexpr milliseconds kTick{200};
 
+[[noreturn]] void refuse_empty(const std::string& directory) {
+  throw base::UsageError("there is no journal in " + directory, "give the --spool that the run was given");
+}
+
 int stat(const std::string& directory) {
   std::int64_t messages = 0;
   std::uint64_t bytes = 0;
@@ -43,8 +47,7 @@ int stat(const std::string& directory) {
               << "\n";
   }
   if (segments.empty()) {
-    std::cout << "no journal in " << directory << "\n";
-    return static_cast<int>(ExitCode::done);
+    refuse_empty(directory);
   }
   std::cout << "slot " << segments.front().header.identity.slot << ", "
             << segments.front().header.begin_lsn.to_string() << " to " << segments.back().end_lsn.to_string()
@@ -128,9 +131,12 @@ void each_message(const journal::Entry& entry, const Call& call) {
 
 int cat(const std::string& directory) {
   Printer printer;
-  journal::scan(directory, [&](const journal::Entry& entry) {
+  const auto segments = journal::scan(directory, [&](const journal::Entry& entry) {
     each_message(entry, [&](std::span<const char> bytes) { printer.print(bytes); });
   });
+  if (segments.empty()) {
+    refuse_empty(directory);
+  }
   std::cout << std::flush;
   return static_cast<int>(ExitCode::done);
 }

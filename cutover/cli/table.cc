@@ -257,7 +257,8 @@ void add_verb_options(std::vector<Option>& table) {
   table.push_back(flag("no-wait", &Invocation::no_wait,
                        " switch rollback verify finish cancel resync throttle ",
                        "don't wait for the controller's answer"));
-  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ", "don't ask"));
+  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ",
+                       "don't ask; `sequences watch`: issue new ranges too"));
   table.back().letter = "y";
   table.push_back(flag("target-lost", &Invocation::target_lost, " rollback ",
                        "the target is gone: open the source, losing what only the target had"));

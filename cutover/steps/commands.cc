@@ -47,6 +47,13 @@ plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::s
   return changed;
 }
 
+// Of both sides' tables: what a column gets by its DEFAULT when it is added never comes in the stream, so a
+// comparison says nothing about tables that have another shape now.
+std::string shape(Context& context) {
+  return catalog::load(context.servers.source(), context.plan.tables).fingerprint + " " +
+         catalog::load(context.servers.target(), context.plan.tables).fingerprint;
+}
+
 bool ends(const state::CommandRequest& request) {
   return request.verb == "finish" || request.verb == "cancel";
 }
@@ -125,10 +132,22 @@ void Controller::require_verified(const plan::Plan& plan) {
     throw base::StateError("not begun: no comparison of both sides was equal yet",
                            "`pgcutover verify` first, or gates: {verify: none} in the plan");
   }
+  if (read_fact(servers_.target(), "verify.shape") != shape(context_)) {
+    throw base::StateError("not begun: tables were changed since both sides were found equal",
+                           "`pgcutover verify` again; what differs is mended by `pgcutover resync --table`");
+  }
+}
+
+void Controller::require_stream() const {
+  if (!link_) {
+    throw base::StateError("there is no stream between the two sides",
+                           "`pgcutover status` says why; `pgcutover run` starts it");
+  }
 }
 
 Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
-  if (!link_ || link_->from() != from) {
+  require_stream();
+  if (link_->from() != from) {
     throw base::StateError(std::string(to_string(other(from))) + " takes writes already: nothing to do",
                            "`pgcutover status` says where the migration stands");
   }
@@ -184,7 +203,8 @@ void Controller::prove_way_back() {
 }
 
 Outcome Controller::do_resync(const std::map<std::string, std::string>& arguments) {
-  if (!link_ || link_->from() != Side::source) {
+  require_stream();
+  if (link_->from() != Side::source) {
     throw base::StateError("tables are copied from the source, and the target takes writes",
                            "`pgcutover rollback` first");
   }
@@ -210,10 +230,9 @@ Outcome Controller::do_resync(const std::map<std::string, std::string>& argument
 }
 
 Outcome Controller::do_verify(bool as_json) {
-  if (!link_) {
-    throw base::StateError("there is no stream to verify", "`pgcutover run` first");
-  }
+  require_stream();
   const auto conflicts_before = std::to_string(last_conflict(servers_.at(other(link_->from()))));
+  const auto compared_shape = shape(context_);
   const auto comparison = compare_live(context_, *link_, [this](std::int64_t done, std::int64_t total) {
     publisher_.update([&](state::Status& status) {
       status.progress = {
@@ -222,6 +241,7 @@ Outcome Controller::do_verify(bool as_json) {
   });
   const bool equal = comparison.equal();
   put_fact(servers_.target(), context_.token, "verify.equal", equal ? "yes" : "no");
+  put_fact(servers_.target(), context_.token, "verify.shape", compared_shape);
   put_fact(servers_.target(), context_.token, "verify.last", comparison_json(comparison));
   if (equal) {
     const std::string side(to_string(other(link_->from())));

@@ -63,6 +63,7 @@ class Controller {
   Outcome do_resync(const std::map<std::string, std::string>& arguments);
   Outcome do_verify(bool as_json);
   Outcome do_report(const std::string& format);
+  void require_stream() const;
   void require_verified(const plan::Plan& plan);
   void prove_way_back();
 

@@ -384,6 +384,16 @@ void opposite_findings(Context& context, Side from, base::Findings& findings) {
                                 "call `pgcutover run`: it makes the slot again"));
   }
   try {
+    const auto tables = catalog::load(context.servers.at(to), context.plan.tables);
+    replication::stream::ensure_publication(context.servers.at(to), publication_name(context.plan.name, to),
+                                            tables.published(context.servers.at(to).server_major()));
+  } catch (const base::StateError& error) {
+    findings.push_back(blocking("no-way-back", to, "publication",
+                                "what is written there would not all come back: " + error.message(),
+                                "drop there what the other side doesn't have, or put the publication back "
+                                "as it was (ALTER PUBLICATION ... ADD TABLE ...)"));
+  }
+  try {
     auto session = context.servers.open(from, "probe");
     session.exec("SET session_replication_role = replica");
   } catch (const base::Error& error) {

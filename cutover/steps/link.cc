@@ -95,6 +95,10 @@ void Link::check() const {
   }
 }
 
+std::string waiting_message(const replication::apply::ApplyStats& stats) {
+  return "the stream waits: " + stats.waiting_for;
+}
+
 base::Lsn pass_marker(postgres::Connection& connection, Link& link, const std::string& token,
                       base::Deadline deadline) {
   replication::stream::write_marker(connection, token);

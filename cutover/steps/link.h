@@ -59,6 +59,9 @@ class Link {
   std::unique_ptr<replication::stream::Receiver> receiver_;  // null with a spool
 };
 
+// For people: what somebody has to do before this stream can go on.
+std::string waiting_message(const replication::apply::ApplyStats& stats);
+
 // Writes a marker on `from` over `connection` and waits until it was applied on the other side; the failure
 // of the link is thrown, a time-out is a TimeoutError. Returns the end LSN of the marker's commit.
 base::Lsn pass_marker(postgres::Connection& connection, Link& link, const std::string& token,

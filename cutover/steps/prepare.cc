@@ -362,6 +362,9 @@ void Preparation::reach_consistency(Link& link) {
                          .unit = "changes",
                          .seconds = 0,
                          .current = state::bytes_text(static_cast<std::int64_t>(behind)) + " of WAL behind"};
+      if (!stats.waiting_for.empty()) {
+        status.message = waiting_message(stats);
+      }
     });
   }
   for (const auto& pending : snapshot::pending_snapshots(target())) {

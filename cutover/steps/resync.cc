@@ -198,7 +198,6 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
   return resync;
 }
 
-// Also done by copy_resync, where a refusal would come too late for the stream.
 void create_fresh_tables(Context& context, const Resync& resync) {
   auto& source = context.servers.source();
   const auto content = catalog::load(source, context.plan.tables);
@@ -233,9 +232,6 @@ void copy_resync(Context& context, Publisher& publisher) {
   auto content = catalog::load(source, context.plan.tables);
   const auto name = publication_name(context.plan.name, Side::source);
   const auto all = fresh_tables(context, content);
-  const auto fresh = sort_out(all);
-  create(context, content, fresh.partitions);
-  restore(context, content, fresh.tables, false);
   catalog::Catalog added;
   added.tables = all;
   set_identities(context, added);
@@ -255,7 +251,7 @@ void copy_resync(Context& context, Publisher& publisher) {
   options.token = context.token;
   snapshot::copy_tables(options, tables, context.servers.stop());
   base::fault_point("resync.copied");
-  restore(context, content, fresh.tables, true);
+  restore(context, content, sort_out(all).tables, true);
 }
 
 void end_resync(Context& context) {

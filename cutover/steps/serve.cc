@@ -4,6 +4,7 @@
 #include "cutover/steps/controller.h"
 #include "cutover/steps/resync.h"
 #include "cutover/steps/settle.h"
+#include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/transaction.h"
@@ -78,9 +79,11 @@ void Controller::stream_from(Side primary) {
     return;
   }
   copy_resync(context_, publisher_);
-  link_ = preparation_.start_link(primary);
-  preparation_.reach_consistency(*link_);
+  auto link = preparation_.start_link(primary);
+  base::fault_point("resync.streaming");
+  preparation_.reach_consistency(*link);
   end_resync(context_);
+  link_ = std::move(link);  // not before: nothing may be obeyed while the way back lacks a table
 }
 
 // The lock is the session's: where that was lost, somebody else may have it now.
@@ -193,7 +196,7 @@ void Controller::refresh_status(state::Status& status) {
                        ? "streaming; `pgcutover switch` when you are ready"
                        : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
   if (!stats.waiting_for.empty()) {
-    status.message = "the stream waits: " + stats.waiting_for;
+    status.message = waiting_message(stats);
   }
   status.slots.clear();
   for (const Side side : {Side::source, Side::target}) {

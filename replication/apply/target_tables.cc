@@ -155,7 +155,8 @@ void map_columns(const CachedRelation& relation, TargetTable& table, postgres::C
           (was ? "if it was renamed there: ALTER TABLE " + table.qualified + " RENAME COLUMN " +
                      quote_identifier(*was) + " TO " + quote_identifier(source.name) + "; if it was added: "
                : "") +
-              "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type)
+              "ALTER TABLE " + table.qualified + " ADD COLUMN " + quote_identifier(source.name) + " " + type +
+              ";  with its DEFAULT as on the source (old rows got it there), then `pgcutover verify`")
           .on(connection.server())
           .at("table " + table.display);
     }

@@ -25,7 +25,7 @@ constexpr std::array kFaultPoints{
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm",
     // resync: tables copied again while it streams
-    "resync.stopped", "resync.published", "resync.copied",
+    "resync.stopped", "resync.published", "resync.copied", "resync.streaming",
     // switch and rollback: between any two steps
     "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain",
     "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",

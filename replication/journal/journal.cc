@@ -36,6 +36,8 @@ Journal::Journal(JournalOptions options, base::Lsn applied) : options_(std::move
                       "its parent must be there: see --spool");
   }
   fs::permissions(options_.directory, fs::perms::owner_all, error);  // rows of the application are in it
+  // The directory's own name too, before the source is told that anything in it is durable.
+  sync_directory(fs::absolute(options_.directory).lexically_normal().parent_path().string());
   lock_directory();
   load(applied);
 }

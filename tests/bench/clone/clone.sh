@@ -164,12 +164,16 @@ make_source() {   # set
 uri() { echo "host=$dir port=$1 user=postgres dbname=$2"; }
 
 wait_for_subscription() {   # database
-  while [ "$(target_sql "$1" "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'")" != 0 ]; do sleep 0.1; done
+  local deadline=$((SECONDS + 1800))
+  while [ "$(target_sql "$1" "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'")" != 0 ]; do
+    [ $SECONDS -lt $deadline ] || { echo "clone.sh: the subscription is not in sync after half an hour" >&2; return 1; }
+    sleep 0.1   # between two looks
+  done
 }
 post_data() {   # list filter: entries of the archive's post-data to restore
-  pg_restore --section=post-data -l "$dir/work/schema" | grep -v '^;' | grep "$@" >"$dir/work/list" || true
-  [ ! -s "$dir/work/list" ] ||
-    PGOPTIONS="-c maintenance_work_mem=1GB" pg_restore -h "$dir" -p $target_port -j $jobs -d "$db" -L "$dir/work/list" "$dir/work/schema"
+  pg_restore --section=post-data -l "$dir/scratch/schema" | grep -v '^;' | grep "$@" >"$dir/scratch/list" || true
+  [ ! -s "$dir/scratch/list" ] ||
+    PGOPTIONS="-c maintenance_work_mem=1GB" pg_restore -h "$dir" -p $target_port -j $jobs -d "$db" -L "$dir/scratch/list" "$dir/scratch/schema"
 }
 floor_tables() {   # the largest first
   source_sql "$db" "SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -196,16 +200,16 @@ run_tool() {   # tool; db is the database
       "$build/bin/pgcutover" run --source "$(uri $source_port "$db")" --target "$(uri $target_port "$db")" --name bench \
         --until foreign-keys --jobs $jobs --accept slot-runway --keyless full ${PGCUTOVER_BENCH_ARGS:-} ;;
     pgcopydb)
-      "$pgcopydb" clone --source "$(uri $source_port "$db")" --target "$(uri $target_port "$db")" --dir "$dir/work/pgcopydb" \
+      "$pgcopydb" clone --source "$(uri $source_port "$db")" --target "$(uri $target_port "$db")" --dir "$dir/scratch/pgcopydb" \
         --table-jobs $jobs --index-jobs $jobs --use-copy-binary --no-acl --no-owner ;;
     dump)
-      pg_dump -h "$dir" -p $source_port -Fd -j $jobs -Z0 -f "$dir/work/dump" "$db"
+      pg_dump -h "$dir" -p $source_port -Fd -j $jobs -Z0 -f "$dir/scratch/dump" "$db"
       PGOPTIONS="-c maintenance_work_mem=1GB -c synchronous_commit=off" \
-        pg_restore -h "$dir" -p $target_port -j $jobs -d "$db" "$dir/work/dump"
+        pg_restore -h "$dir" -p $target_port -j $jobs -d "$db" "$dir/scratch/dump"
       target_sql "$db" ANALYZE ;;
     subscription)   # keys before the sync, other indexes and foreign keys after it
-      pg_dump -h "$dir" -p $source_port -Fc -s -f "$dir/work/schema" "$db"
-      pg_restore --section=pre-data -h "$dir" -p $target_port -d "$db" "$dir/work/schema"
+      pg_dump -h "$dir" -p $source_port -Fc -s -f "$dir/scratch/schema" "$db"
+      pg_restore --section=pre-data -h "$dir" -p $target_port -d "$db" "$dir/scratch/schema"
       post_data ' CONSTRAINT .*_pkey'
       target_sql "$db" "CREATE SUBSCRIPTION bench CONNECTION '$(uri $source_port "$db")' PUBLICATION bench WITH (binary = true)"
       wait_for_subscription "$db"
@@ -241,8 +245,8 @@ clean_up_after() {   # tool
 one() {   # set tool
   local tool=$2 source_before target_before rows copy_seconds=0
   db=bench_$1
-  rm -rf "$dir/work"
-  mkdir "$dir/work"
+  rm -rf "$dir/scratch"
+  mkdir "$dir/scratch"
   target_sql postgres "DROP DATABASE IF EXISTS $db WITH (FORCE)"
   target_sql postgres "CREATE DATABASE $db"
   [ "$tool" != subscription ] || source_sql "$db" "CREATE PUBLICATION bench FOR ALL TABLES"
@@ -252,10 +256,10 @@ one() {   # set tool
   source_before=$(cluster_cpu source) target_before=$(cluster_cpu target)
   TIMEFORMAT='%R %U %S'
   local failed=""
-  { time run_tool "$tool" >"$dir/work/out" 2>"$dir/work/err" || failed=1; } 2>"$dir/work/time" || failed=1
-  [ -z "$failed" ] || { failures=1; echo "clone.sh: $tool failed on set $1:" >&2; tail -n 5 "$dir/work/err" >&2; cp "$dir/work/err" "$dir/failed-$tool"; }
+  { time run_tool "$tool" >"$dir/scratch/out" 2>"$dir/scratch/err" || failed=1; } 2>"$dir/scratch/time" || failed=1
+  [ -z "$failed" ] || { failures=1; echo "clone.sh: $tool failed on set $1:" >&2; tail -n 5 "$dir/scratch/err" >&2; cp "$dir/scratch/err" "$dir/failed-$tool"; }
   local wall user system
-  read -r wall user system <"$dir/work/time"
+  read -r wall user system <"$dir/scratch/time"
   local cpu_source cpu_target
   cpu_source=$(subtract "$source_before" "$(cluster_cpu source)")
   cpu_target=$(subtract "$target_before" "$(cluster_cpu target)")

@@ -121,6 +121,13 @@ TEST_CASE("a spool can be looked into, and replayed on a staging database, once"
   CHECK_MESSAGE(stat.output.find("slot pgcutover_fault_forward, 0/") != std::string::npos,
                 stat.output << stat.errors);
   CHECK(stat.output.find("no damage") != std::string::npos);
+  for (const char* action : {"stat", "cat"}) {
+    const harness::TempDir empty("empty");
+    const auto nothing = harness::Tool::run({"journal", action, "--spool", empty.path().string()},
+                                            Deadline::in(milliseconds(60'000)));
+    CHECK(nothing.exit_code == 2);
+    CHECK(nothing.errors.find("there is no journal in") != std::string::npos);
+  }
   const auto cat = tool({"cat"});
   std::size_t inserts = 0;
   for (auto at = cat.output.find("insert public.spooled text="); at != std::string::npos;

@@ -2,9 +2,11 @@
 #include <csignal>
 #include <doctest/doctest.h>
 
+#include "tests/harness/text.h"
 #include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
 
+using harness::has;
 using harness::wait_until;
 using replication::base::Deadline;
 using replication::base::milliseconds;
@@ -13,10 +15,6 @@ using scenario::Scenario;
 using scenario::Side;
 
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 void resync(Scenario& scenario, const std::vector<std::string>& patterns, std::string_view told) {
   std::vector<std::string> arguments{"resync"};
@@ -100,16 +98,27 @@ TEST_CASE("tables created on the source meanwhile are taken in, under load, and 
   scenario.expect_equal("a partition was taken in");
   CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM shop.late_part") == "100");
 
-  // A column that only the source has: the same, until the statement was run on the target.
+  // A column that only the source has: the same, until the statement was run on the target. The values that
+  // its default gave the old rows never come in the stream: the comparison from before doesn't count any
+  // more.
+  scenario.expect_equal("before a column is added");
   scenario.source().sql(
-      kDatabase, "ALTER TABLE shop.aside ADD COLUMN extra text; INSERT INTO shop.aside VALUES (2, 'x')");
+      kDatabase,
+      "ALTER TABLE shop.aside ADD COLUMN extra text DEFAULT 'old'; INSERT INTO shop.aside VALUES (2, 'x')");
   wait_until(Deadline::in(milliseconds(30'000)), "the status names the column",
              [&] { return has(scenario.tool({"status"}).output, "extra"); });
   scenario.target().sql(kDatabase, "ALTER TABLE shop.aside ADD COLUMN extra text");
   wait_until(Deadline::in(milliseconds(30'000)), "the row arrives", [&] {
     return scenario.target().value(kDatabase, "SELECT extra FROM shop.aside WHERE n = 2") == "x";
   });
+  const auto unproven = scenario.tool({"switch", "--verify-gate", "full"});
+  CHECK(unproven.exit_code == 5);
+  CHECK_MESSAGE(has(unproven.errors, "tables were changed since"), unproven.errors);
+  CHECK(scenario.tool({"verify"}).exit_code == 7);
+  resync(scenario, {"shop.aside"}, "copied again: shop.aside");
   scenario.expect_equal("a column was added");
+  const auto proven = scenario.tool({"switch", "--verify-gate", "full"});
+  CHECK_MESSAGE(proven.exit_code == 0, proven.errors);
   scenario.stop_run(*run);
 }
 
@@ -187,5 +196,28 @@ TEST_CASE("a resync leaves alone what was not asked for, and one that fails leav
                                 "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND "
                                 "conrelid IN ('shop.middle'::regclass, 'shop.near'::regclass)") == "2");
   scenario.expect_equal("all were taken in");
+  scenario.stop_run(*run);
+}
+
+TEST_CASE(
+    "a resync that loses its stream before both sides are consistent is completed before anything is "
+    "obeyed") {
+  Scenario scenario;
+  auto run = scenario.start_run("resync.streaming:error");
+  scenario.wait_state(*run, "ready");
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec("CREATE TABLE shop.late (id int PRIMARY KEY); INSERT INTO shop.late VALUES (1)");
+  const auto cut_off = scenario.tool({"resync", "--table", "shop.late"});
+  CHECK(cut_off.exit_code != 0);
+  CHECK_MESSAGE(has(cut_off.errors, "injected failure"), cut_off.errors);
+  const auto there = scenario.tool({"switch"});
+  CHECK_MESSAGE(there.exit_code == 0, there.errors);
+  // Else what is written there now would never come back.
+  scenario.target().connect(kDatabase, "app").exec("INSERT INTO shop.late VALUES (2)");
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK(scenario.source().value(kDatabase, "SELECT count(*) FROM shop.late") == "2");
+  CHECK((scenario.expect_sound("a resync that was cut off") == Side::source));
   scenario.stop_run(*run);
 }

@@ -3,9 +3,11 @@
 #include <thread>
 
 #include "replication/base/error.h"
+#include "tests/harness/text.h"
 #include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
 
+using harness::has;
 using harness::wait_until;
 using replication::base::Deadline;
 using replication::base::milliseconds;
@@ -15,10 +17,6 @@ using scenario::Scenario;
 namespace {
 
 constexpr int kBusy = 6;
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 // Sessions that are active until they are told to end.
 class BusySource {

@@ -3,9 +3,11 @@
 // the plan.
 #include <doctest/doctest.h>
 
+#include "tests/harness/text.h"
 #include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
 
+using harness::has;
 using harness::wait_until;
 using replication::base::Deadline;
 using replication::base::milliseconds;
@@ -15,10 +17,6 @@ using scenario::Scenario;
 using scenario::Side;
 
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 Deadline seconds(int count) {
   return Deadline::in(milliseconds(count * 1000));
@@ -148,6 +146,13 @@ TEST_CASE(
   CHECK(twice.exit_code == 3);
   CHECK_MESSAGE(has(twice.errors, "late_check"), twice.errors);
   replica.exec("DELETE FROM shop.late_check");
+
+  scenario.target().sql(kDatabase, "ALTER PUBLICATION pgcutover_fault_reverse DROP TABLE shop.late_check");
+  const auto one_way = scenario.tool({"switch"});
+  CHECK(one_way.exit_code == 3);
+  CHECK_MESSAGE(has(one_way.errors, "would not all come back"), one_way.errors);
+  scenario.target().sql(kDatabase,
+                        "ALTER PUBLICATION pgcutover_fault_reverse ADD TABLE ONLY shop.late_check");
 
   scenario.target().sql(kDatabase, "DROP TABLE shop.spare");
   const auto missing = scenario.tool({"switch"});

@@ -2,9 +2,11 @@
 // called twice or at the wrong moment.
 #include <doctest/doctest.h>
 
+#include "tests/harness/text.h"
 #include "tests/harness/wait.h"
 #include "tests/scenario/scenario.h"
 
+using harness::has;
 using replication::base::Deadline;
 using replication::base::milliseconds;
 using scenario::kDatabase;
@@ -12,10 +14,6 @@ using scenario::Scenario;
 using scenario::Side;
 
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 // Everything but our own schema, as text: two equal texts mean that nothing was changed.
 std::string fingerprint(harness::Cluster& server) {

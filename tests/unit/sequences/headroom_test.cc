@@ -1,13 +1,12 @@
 #include "sequences/headroom.h"
 
 #include <chrono>
-#include <cstdlib>
 #include <doctest/doctest.h>
 #include <limits>
-#include <random>
 
 #include "sequences/ledger.h"
 #include "sequences/rate.h"
+#include "tests/unit/sequences/random.h"
 
 namespace sequences {
 namespace {
@@ -236,13 +235,8 @@ TEST_CASE("a closed side is set behind the open side's range once, and further w
 }
 
 TEST_CASE("no random pair of live sides gets ranges that overlap, move backwards or leave the limits") {
-  const char* given = std::getenv("PGCUTOVER_TEST_SEED");
-  const auto seed = given == nullptr ? std::random_device{}() : static_cast<unsigned>(std::stoul(given));
-  INFO("PGCUTOVER_TEST_SEED=" << seed);
-  std::mt19937_64 random(seed);
-  const auto pick = [&random](std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(random);
-  };
+  Random pick;
+  INFO(pick.seed_text());
   for (int round = 0; round < 20'000; ++round) {
     const std::int64_t step = pick(1, 50);
     const std::int64_t reach = pick(0, 1) == 0 ? 32'767 : 2'147'483'647;

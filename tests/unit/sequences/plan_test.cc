@@ -1,11 +1,10 @@
-#include <cstdlib>
 #include <doctest/doctest.h>
 #include <limits>
-#include <random>
 #include <string>
 
 #include "replication/base/error.h"
 #include "sequences/sequences.h"
+#include "tests/unit/sequences/random.h"
 
 namespace sequences {
 namespace {
@@ -257,13 +256,8 @@ void check_properties(const Sequence& closing, const Sequence& opening, std::int
 }
 
 TEST_CASE("no random pair of sequences moves backwards, overlaps or leaves its limits") {
-  const char* given = std::getenv("PGCUTOVER_TEST_SEED");
-  const auto seed = given == nullptr ? std::random_device{}() : static_cast<unsigned>(std::stoul(given));
-  INFO("PGCUTOVER_TEST_SEED=" << seed);
-  std::mt19937_64 random(seed);
-  const auto pick = [&random](std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(random);
-  };
+  Random pick;
+  INFO(pick.seed_text());
   for (int round = 0; round < 20'000; ++round) {
     const bool wide = pick(0, 1) == 0;
     const std::int64_t reach = wide ? kMax : pick(1, 100'000);
