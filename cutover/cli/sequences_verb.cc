@@ -4,6 +4,7 @@
 #include <iostream>
 #include <map>
 
+#include "cutover/cli/watch.h"
 #include "cutover/state/sequence_list.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/store.h"
@@ -295,7 +296,7 @@ void SequencesVerb::issue_new() {
 }
 
 int SequencesVerb::watch() {
-  do {
+  const auto once = [this] {
     look();
     state::SequenceList list;
     for (auto& seen : seen_) {
@@ -326,7 +327,8 @@ int SequencesVerb::watch() {
     if (invocation_.yes && nearly) {
       issue_new();
     }
-  } while (!stop_.wait(base::Deadline::in(invocation_.interval)));
+  };
+  cli::watch(invocation_.interval, stop_, once);
   return static_cast<int>(ExitCode::done);
 }
 

@@ -9,6 +9,7 @@
 #include "cutover/cli/journal_verb.h"
 #include "cutover/cli/plan_text.h"
 #include "cutover/cli/sequences_verb.h"
+#include "cutover/cli/watch.h"
 #include "cutover/state/status.h"
 #include "cutover/steps/controller.h"
 #include "cutover/steps/guardian.h"
@@ -82,10 +83,15 @@ int run(const Invocation& invocation, const base::Stop& stop) {
 
 int status(const Invocation& invocation, const base::Stop& stop) {
   steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
-  do {
+  const auto look = [&] {
     const auto live = steps::read_live_status(invocation.plan, servers);
     std::cout << (invocation.json ? state::to_json(live) + "\n" : state::render_text(live)) << std::flush;
-  } while (invocation.watch && !stop.wait(base::Deadline::in(invocation.interval)));
+  };
+  if (invocation.watch) {
+    watch(invocation.interval, stop, look);
+  } else {
+    look();
+  }
   return code(ExitCode::done);
 }
 
