@@ -63,7 +63,6 @@ void check_tables(Context& context) {
   check_row_security(context);
   check_triggers(context);
   check_outside_stream(context);
-  check_not_null_domains(context);
   check_inherited_order(context);
   check_large_rows(context);
 }
@@ -150,7 +149,6 @@ const std::vector<FindingKind>& finding_kinds() {
       {"large-objects", "large objects, which no stream carries"},
       {"matviews", "materialized views, which no stream carries"},
       {"foreign-tables", "foreign tables, whose rows aren't moved"},
-      {"not-null-domain", "a column of a domain that forbids NULL"},
       {"inherited-column-order", "an inheritance child whose columns change places"},
       {"large-rows", "a table with very large values"},
       {"roles-missing", "a role of the source that the target lacks"},

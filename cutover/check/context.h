@@ -65,7 +65,6 @@ void check_roles(Context& context);
 void check_left_out(Context& context);
 void check_event_triggers(Context& context);
 void check_target_row_security(Context& context);
-void check_not_null_domains(Context& context);
 void check_inherited_order(Context& context);
 void check_extension_tables(Context& context);
 void check_large_rows(Context& context);

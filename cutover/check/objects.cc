@@ -153,29 +153,6 @@ void check_target_row_security(Context& context) {
   }
 }
 
-// A row set of the table's type is how changes are sent; a column that isn't sent would have to be NULL in
-// it.
-void check_not_null_domains(Context& context) {
-  const postgres::Result rows = context.source.connection.exec(R"(
-    WITH RECURSIVE strict AS (
-      SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'd' AND typnotnull
-      UNION SELECT t.oid FROM pg_catalog.pg_type t JOIN strict ON t.typbasetype = strict.oid WHERE t.typtype = 'd')
-    SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a
-      JOIN strict ON strict.oid = a.atttypid WHERE a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, a.attnum)");
-  for (int i = 0; i < rows.rows(); ++i) {
-    const catalog::Table* table = context.catalog.find(rows.oid(i, 0));
-    const std::string column = rows.text(i, 1);
-    if (table == nullptr || std::ranges::find(table->key, column) != table->key.end()) {
-      continue;
-    }
-    context.blocks(context.source, "not-null-domain", table->display() + "." + column,
-                   "column " + column + " is of domain " + rows.text(i, 2) +
-                       ", which forbids NULL: a DELETE, which carries the key only, couldn't be applied",
-                   "ALTER TABLE " + table->qualified() + " ALTER COLUMN " + quote_identifier(column) +
-                       " SET NOT NULL;  then ALTER DOMAIN " + rows.text(i, 2) + " DROP NOT NULL;");
-  }
-}
-
 void check_inherited_order(Context& context) {
   const postgres::Result rows = context.source.connection.exec(R"(
     SELECT DISTINCT c.oid FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid

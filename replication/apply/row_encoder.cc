@@ -94,7 +94,7 @@ EncodedRows encode_binary(const TargetTable& table, const Columns& columns, std:
     put_int32(at, static_cast<std::uint32_t>(size - 4));
     put_int32(at, static_cast<std::uint32_t>(columns.size()));
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      put_int32(at, table.columns[i].type);
+      put_int32(at, table.columns[i].sent_type());
       const auto* value = value_of(columns[i], row);
       put_int32(at, value == nullptr ? 0xFFFFFFFFU : static_cast<std::uint32_t>(value->bytes.size()));
       if (value != nullptr && !value->bytes.empty()) {

@@ -13,7 +13,8 @@ std::string only(const TargetTable& table) {
 }
 
 std::string rows_of(const TargetTable& table, std::string_view parameter, std::string_view alias) {
-  return "pg_catalog.unnest(" + std::string(parameter) + "::" + table.qualified + "[]) AS " +
+  return "pg_catalog.unnest(" + std::string(parameter) +
+         "::" + (table.row_type_name.empty() ? table.qualified : table.row_type_name) + "[]) AS " +
          std::string(alias);
 }
 
@@ -39,13 +40,15 @@ std::string same_key(const TargetTable& table, std::string_view left, std::strin
 
 // The same image in every column the source has. Image equality works for types without an equality operator,
 // tells apart what = doesn't, and takes NULLs as equal. The casts keep the parser from comparing column by
-// column.
+// column. `right` is of the row type: its columns get the table's type where that differs.
 std::string same_image(const TargetTable& table, std::string_view left, std::string_view right) {
   std::string left_row, right_row;
   for (const auto& column : table.columns) {
     if (column.written()) {
       append_separated(left_row, ", ", std::string(left) + "." + quote_identifier(column.name));
-      append_separated(right_row, ", ", std::string(right) + "." + quote_identifier(column.name));
+      append_separated(right_row, ", ",
+                       std::string(right) + "." + quote_identifier(column.name) +
+                           (column.sent_as == 0 ? "" : "::" + column.type_name));
     }
   }
   if (left_row.empty()) {

@@ -67,9 +67,10 @@ bool TargetTable::found_like(const TargetTable& other) const {
 
 bool TargetTable::same_shape(const TargetTable& other) const {
   return oid == other.oid && row_type == other.row_type && array_type == other.array_type &&
-         qualified == other.qualified && partitioned == other.partitioned && matching == other.matching &&
-         identity == other.identity && columns == other.columns && target_of == other.target_of &&
-         key == other.key && identity_always == other.identity_always;
+         qualified == other.qualified && row_type_name == other.row_type_name &&
+         partitioned == other.partitioned && matching == other.matching && identity == other.identity &&
+         columns == other.columns && target_of == other.target_of && key == other.key &&
+         identity_always == other.identity_always;
 }
 
 std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch) {

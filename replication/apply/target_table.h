@@ -39,8 +39,13 @@ struct TargetColumn {
   char identity = '\0';    // 'a' ALWAYS, 'd' BY DEFAULT
   bool generated = false;  // never written
   int source = -1;         // index of the source's column; -1 = the target has it alone
+  // Rows travel with this type instead: a domain's base, or what the source has where the target's is wider.
+  // The statement then casts, as an assignment. 0 = `type`.
+  base::Oid sent_as = 0;
+  std::string sent_as_name = {};
 
   bool written() const { return source >= 0 && !generated; }
+  base::Oid sent_type() const { return sent_as == 0 ? type : sent_as; }
   bool operator==(const TargetColumn&) const = default;
 };
 
@@ -55,8 +60,9 @@ struct TargetTable {
   std::uint64_t id = 0;  // unique in the process: names prepared statements
   base::Oid oid = 0, row_type = 0, array_type = 0;
   std::string schema, name;
-  std::string qualified;  // quoted
-  std::string display;    // for people
+  std::string qualified;      // quoted
+  std::string display;        // for people
+  std::string row_type_name;  // quoted; empty: the table's own, `qualified`
   bool partitioned = false;
   Matching matching = Matching::none;
   pgoutput::ReplicaIdentity identity = pgoutput::ReplicaIdentity::default_;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "replication/apply/quiet.h"
+#include "replication/apply/row_type.h"
 #include "replication/base/check.h"
 #include "replication/postgres/quote.h"
 
@@ -48,9 +49,15 @@ void load_columns(postgres::Connection& connection, TargetTable& table) {
   postgres::Params params;
   params.integer(table.oid);
   const auto result = connection.exec(
-      "SELECT attname, atttypid, atttypmod, pg_catalog.format_type(atttypid, atttypmod), attidentity, "
-      "attgenerated <> '' FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 "
-      "AND NOT attisdropped ORDER BY attnum",
+      "WITH RECURSIVE base(number, type) AS (SELECT attnum, atttypid FROM pg_catalog.pg_attribute "
+      "WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 AND NOT attisdropped "
+      "UNION ALL SELECT b.number, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type "
+      "WHERE t.typtype = 'd') "
+      "SELECT a.attname, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), "
+      "a.attidentity, a.attgenerated <> '', b.type, pg_catalog.format_type(b.type, -1) "
+      "FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd' "
+      "JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::pg_catalog.oid AND a.attnum = b.number "
+      "ORDER BY a.attnum",
       params);
   for (int i = 0; i < result.rows(); ++i) {
     TargetColumn column;
@@ -60,6 +67,10 @@ void load_columns(postgres::Connection& connection, TargetTable& table) {
     column.type_name = result.text(i, 3);
     column.identity = result.view(i, 4).empty() ? '\0' : result.view(i, 4)[0];
     column.generated = result.boolean(i, 5);
+    if (result.oid(i, 6) != column.type) {
+      column.sent_as = result.oid(i, 6);
+      column.sent_as_name = result.text(i, 7);
+    }
     table.columns.push_back(std::move(column));
   }
 }
@@ -282,6 +293,7 @@ TargetTable load_target_table(postgres::Connection& connection, const CachedRela
   load_columns(connection, table);
   map_columns(relation, table, connection);
   choose_key(relation, table, connection);
+  choose_row_type(connection, table);
   if (const auto loud = firing_when_applied(connection, table.oid); !loud.empty()) {
     throw TargetMisfit(loud[0] + " of " + table.display + " fires for applied changes too",
                        "its effects arrive by themselves: put it in the ordinary mode here (ALTER TABLE " +

@@ -135,11 +135,6 @@ const std::vector<Scenario>& scenarios() {
        "watch ON "
        "ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION e()",
        "CREATE TABLE"},
-      {"not-null-domain", "source", "public.d.v", kBlocks,
-       "CREATE DOMAIN strict AS int NOT NULL; CREATE DOMAIN inner_one AS strict; CREATE TABLE d(id int "
-       "PRIMARY KEY, v "
-       "inner_one); ALTER TABLE d OWNER TO mover",
-       "", "forbids NULL"},
       {"inherited-column-order", "source", "public.c", kWarns,
        "CREATE TABLE p(id int); CREATE TABLE c(own int, id int, PRIMARY KEY (id)); ALTER TABLE c INHERIT p; "
        "ALTER TABLE "

@@ -58,7 +58,7 @@ struct Stage {
     harness::write_file(directory.path() / "plan.yaml",
                         "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
                             target.conninfo(kDatabase, "mover") +
-                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables, not-null-domain]\n");
+                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables]\n");
   }
 
   harness::ToolResult tool(std::vector<std::string> arguments) const {
