@@ -148,7 +148,7 @@ void Controller::open_link() {
     stream_from(*primary);
     return;
   }
-  link_ = preparation_.run(options_.until);
+  link_ = preparation_.run(options_.until, [this] { keep_lock(); });
 }
 
 Outcome Controller::run() {

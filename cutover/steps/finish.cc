@@ -30,7 +30,8 @@ void drop_stream_objects(Context& context) {
     postgres::Transaction transaction(connection);
     context.token.assert_current(connection);
     transaction.rollback();
-    for (const auto& left : replication::apply::wake_tables(connection)) {
+    for (const auto& left :
+         replication::apply::wake_tables(connection, context.token, base::Deadline::in(kDrop))) {
       base::log::warn("not put back on the " + std::string(to_string(side)) + ": " + left);
     }
     stream::drop_slot(connection, slot_name(context.plan.name, side), base::Deadline::in(kDrop));

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "cutover/steps/fence.h"
+#include "cutover/steps/patience.h"
 #include "cutover/steps/rate_window.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
@@ -12,6 +13,7 @@
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
 #include "replication/snapshot/copy.h"
 #include "replication/snapshot/roles.h"
 #include "replication/snapshot/schema.h"
@@ -28,6 +30,9 @@ namespace snapshot = replication::snapshot;
 namespace stream = replication::stream;
 
 constexpr milliseconds kSlotWait{600'000};
+constexpr milliseconds kStepBudget{300'000};
+constexpr milliseconds kWake{3'000};  // on the side that applications use; nothing depends on it
+constexpr milliseconds kQuiet{60'000};
 
 void say_waiting(const std::string& blockers) {
   base::log::warn("the slot waits for transactions that were open before it: " + blockers);
@@ -318,11 +323,22 @@ LinkOptions Preparation::link_options(Side from) {
 // side only. For applications nothing changes by it, so it needn't happen inside the pause.
 void Preparation::quiet_receiver(Side from) {
   auto& receiver = context_.servers.at(other(from));
-  for (const auto& left : replication::apply::wake_tables(context_.servers.at(from))) {
-    base::log::warn("not put back on the " + std::string(to_string(from)) + ": " + left);
+  try {
+    for (const auto& left : replication::apply::wake_tables(context_.servers.at(from), context_.token,
+                                                            base::Deadline::in(kWake))) {
+      base::log::warn("not put back on the " + std::string(to_string(from)) + ": " + left);
+    }
+  } catch (const base::Error& error) {
+    if (error.sqlstate() != postgres::sqlstate::kLockNotAvailable) {
+      throw;
+    }
+    base::log::warn("triggers that slept while the stream wrote to the " + std::string(to_string(from)) +
+                    " go on sleeping, since their tables are in use: " + error.describe() +
+                    "; they are woken at the latest by finish");
   }
   const auto tables = catalog::load(receiver, context_.plan.tables).tables;
-  for (const auto& item : replication::apply::quiet_tables(receiver, tables)) {
+  for (const auto& item :
+       replication::apply::quiet_tables(receiver, tables, context_.token, base::Deadline::in(kQuiet))) {
     base::log::info(item + " sleeps on the " + std::string(to_string(other(from))) +
                     " while the stream writes there");
   }
@@ -422,7 +438,16 @@ void Preparation::make_way_back() {
   fault_point("run.after-reverse-ready");
 }
 
-std::unique_ptr<Link> Preparation::run(const std::string& until) {
+// Of what may have been lost with a server, so that the step begins as in a run of its own.
+void Preparation::let_go() {
+  throttle_->end_copy();
+  indexes_.reset();  // it points into the catalog
+  catalog_.reset();
+  slot_session_.reset();
+  snapshot_.clear();
+}
+
+std::unique_ptr<Link> Preparation::run(const std::string& until, const std::function<void()>& keep_place) {
   throttle_.emplace(context_, publisher_);
   std::unique_ptr<Link> link;
   const std::pair<const char*, std::function<void()>> steps[] = {
@@ -438,6 +463,7 @@ std::unique_ptr<Link> Preparation::run(const std::string& until) {
       {"indexes", [&] { restore_indexes(); }},
       {"catch-up",
        [&] {
+         link.reset();
          link = start_link(Side::source);
          catch_up(*link);
        }},
@@ -445,8 +471,17 @@ std::unique_ptr<Link> Preparation::run(const std::string& until) {
       {"way-back", [&] { make_way_back(); }},
   };
   for (const auto& [id, execute] : steps) {
-    context_.servers.stop().check();
-    execute();
+    Patience patience(kStepBudget, context_.servers.stop());
+    bool done = false;
+    while (!done) {
+      context_.servers.stop().check();
+      done = patience.attempt(
+          [&] {
+            keep_place();
+            execute();
+          },
+          [this] { let_go(); });
+    }
     if (until == id) {
       break;
     }

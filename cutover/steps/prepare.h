@@ -35,8 +35,9 @@ class Preparation {
   Preparation(Context& context, Publisher& publisher);
 
   // Executes every step that isn't done up to `until` (empty = all) and returns the running stream; null
-  // where `until` comes before the stream.
-  std::unique_ptr<Link> run(const std::string& until);
+  // where `until` comes before the stream. A server that restarts is waited for: `keep_place` is called
+  // before each attempt at a step, and throws where somebody else took our place.
+  std::unique_ptr<Link> run(const std::string& until, const std::function<void()>& keep_place);
   // A stream from the side that takes writes, for a migration whose preparation is done.
   std::unique_ptr<Link> start_link(Side from);
   // Waits until the stream from the source has passed every table's snapshot: both sides are consistent then.
@@ -51,6 +52,7 @@ class Preparation {
   bool begin(const std::string& step, const std::string& state);  // false where it is done already
   void done(const std::string& step, const std::string& message);
 
+  void let_go();
   void quiet_receiver(Side from);
   void publish();
   void close_target();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cutover/steps/controller.h"
+#include "cutover/steps/patience.h"
 #include "cutover/steps/resync.h"
 #include "cutover/steps/settle.h"
 #include "replication/base/fault_point.h"
@@ -22,29 +23,20 @@ constexpr milliseconds kAdvance{5'000};
 constexpr milliseconds kIdle{200};
 constexpr milliseconds kServeBudget{300'000};
 constexpr milliseconds kSpooledBudget{24 * 3'600'000};  // the spool goes on meanwhile
-constexpr milliseconds kBackoff{500};
 constexpr milliseconds kIdleSlot{10'000};
 
 }  // namespace
 
 // A server that restarts or a network that fails is waited for; a lost controller's place is not fought over.
 void Controller::serve() {
-  const auto patience = plan_.spool_directory.empty() ? kServeBudget : kSpooledBudget;
-  auto budget = base::Deadline::in(patience);
+  Patience patience(plan_.spool_directory.empty() ? kServeBudget : kSpooledBudget, stop_);
   while (!ended_ && !stop_.requested()) {
-    try {
-      turn();
-      budget = base::Deadline::in(patience);
-    } catch (const base::Error& error) {
-      if (!error.retryable() || budget.expired()) {
-        throw;
-      }
-      base::log::warn(error.describe() + "; trying again");
-      if (link_ && link_->failure()) {
-        link_.reset();
-      }
-      stop_.wait(base::Deadline::in(kBackoff));
-    }
+    patience.attempt([this] { turn(); },
+                     [this] {
+                       if (link_ && link_->failure()) {
+                         link_.reset();
+                       }
+                     });
   }
 }
 

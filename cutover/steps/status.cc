@@ -231,7 +231,8 @@ std::string unfence(const plan::Plan& plan, Servers& servers, bool target_lost) 
   traffic.release_all(base::Deadline::in(milliseconds(15'000)));
   clear_attempt(source, token);
   try {
-    for (const auto& left : replication::apply::wake_tables(source)) {
+    for (const auto& left :
+         replication::apply::wake_tables(source, token, base::Deadline::in(milliseconds(15'000)))) {
       text += "not put back: " + left + "\n";
     }
   } catch (const base::Error& error) {  // what matters is done

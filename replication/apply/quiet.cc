@@ -1,8 +1,8 @@
 #include "replication/apply/quiet.h"
 
 #include "replication/postgres/params.h"
+#include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
-#include "replication/postgres/transaction.h"
 
 namespace replication::apply {
 namespace {
@@ -75,64 +75,70 @@ std::vector<std::string> firing_when_applied(postgres::Connection& connection, b
 }
 
 std::vector<std::string> quiet_tables(postgres::Connection& connection,
-                                      const std::vector<catalog::Table>& tables) {
+                                      const std::vector<catalog::Table>& tables,
+                                      const postgres::FencingToken& token, base::Deadline budget) {
   std::vector<std::string> schemas, names;
   for (const auto& table : tables) {
     schemas.push_back(table.schema);
     names.push_back(table.name);
   }
-  postgres::Transaction transaction(connection);
-  connection.exec(kStore);
-  const auto found = items(connection.exec(
-      std::string(
-          "WITH RECURSIVE family AS (SELECT c.oid FROM pg_catalog.pg_class c "
-          "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-          "JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), "
-          "pg_catalog.unnest($2::pg_catalog.text[])) "
-          "AS w(s, t) ON w.s = n.nspname AND w.t = c.relname "
-          "UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family ON i.inhparent = family.oid) "
-          "SELECT kind, nspname, relname, name, mode FROM ") +
-          kFiring + " WHERE mode IN ('A', 'R') AND oid IN (SELECT oid FROM family) ORDER BY 1, 2, 3, 4",
-      postgres::Params{postgres::array_literal(schemas), postgres::array_literal(names)}));
   std::vector<std::string> quieted;
-  for (const auto& item : found) {
-    // Somebody may have given it this mode since it was put to sleep: that is the one to go back to then.
-    connection.exec(
-        "INSERT INTO pgcutover.quieted (kind, schema_name, table_name, name, mode) VALUES ($1, $2, $3, $4, "
-        "$5) "
-        "ON CONFLICT (kind, schema_name, table_name, name) DO UPDATE SET mode = excluded.mode",
-        postgres::Params{item.kind, item.schema, item.table, item.name, item.mode});
-    connection.exec(item.alter_sql(asleep(item.mode)));
-    quieted.push_back(item.display());
-  }
-  transaction.commit_or_throw();
+  postgres::transact_patiently(connection, budget, [&] {
+    quieted.clear();
+    connection.exec(kStore);
+    const auto found = items(connection.exec(
+        std::string(
+            "WITH RECURSIVE family AS (SELECT c.oid FROM pg_catalog.pg_class c "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), "
+            "pg_catalog.unnest($2::pg_catalog.text[])) "
+            "AS w(s, t) ON w.s = n.nspname AND w.t = c.relname "
+            "UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family ON i.inhparent = family.oid) "
+            "SELECT kind, nspname, relname, name, mode FROM ") +
+            kFiring + " WHERE mode IN ('A', 'R') AND oid IN (SELECT oid FROM family) ORDER BY 1, 2, 3, 4",
+        postgres::Params{postgres::array_literal(schemas), postgres::array_literal(names)}));
+    for (const auto& item : found) {
+      // Somebody may have given it this mode since it was put to sleep: that is the one to go back to then.
+      connection.exec(
+          "INSERT INTO pgcutover.quieted (kind, schema_name, table_name, name, mode) VALUES ($1, $2, $3, $4, "
+          "$5) "
+          "ON CONFLICT (kind, schema_name, table_name, name) DO UPDATE SET mode = excluded.mode",
+          postgres::Params{item.kind, item.schema, item.table, item.name, item.mode});
+      connection.exec(item.alter_sql(asleep(item.mode)));
+      quieted.push_back(item.display());
+    }
+    token.assert_current(connection);
+  });
   return quieted;
 }
 
-std::vector<std::string> wake_tables(postgres::Connection& connection) {
+std::vector<std::string> wake_tables(postgres::Connection& connection, const postgres::FencingToken& token,
+                                     base::Deadline budget) {
   std::vector<std::string> left;
   if (!connection.maybe_value("SELECT pg_catalog.to_regclass('pgcutover.quieted')::pg_catalog.text")) {
     return left;
   }
-  postgres::Transaction transaction(connection);
-  const auto stored =
-      items(connection.exec("SELECT kind, schema_name, table_name, name, mode FROM pgcutover.quieted ORDER "
-                            "BY 1, 2, 3, 4 FOR UPDATE"));
-  for (const auto& item : stored) {
-    const auto mode =
-        connection.maybe_value(std::string("SELECT mode FROM ") + kFiring +
-                                   " WHERE kind = $1 AND nspname = $2 AND relname = $3 AND name = $4",
-                               postgres::Params{item.kind, item.schema, item.table, item.name});
-    if (!mode) {
-      left.push_back(item.display() + " is gone, it was " + in_words(item.mode));
-    } else if (*mode == asleep(item.mode)) {
-      connection.exec(item.alter_sql(item.mode));
-    } else if (*mode != item.mode) {
-      left.push_back(item.display() + " is now " + in_words(*mode) + ", it was " + in_words(item.mode));
+  postgres::transact_patiently(connection, budget, [&] {
+    left.clear();
+    const auto stored =
+        items(connection.exec("SELECT kind, schema_name, table_name, name, mode FROM pgcutover.quieted ORDER "
+                              "BY 1, 2, 3, 4 FOR UPDATE"));
+    for (const auto& item : stored) {
+      const auto mode =
+          connection.maybe_value(std::string("SELECT mode FROM ") + kFiring +
+                                     " WHERE kind = $1 AND nspname = $2 AND relname = $3 AND name = $4",
+                                 postgres::Params{item.kind, item.schema, item.table, item.name});
+      if (!mode) {
+        left.push_back(item.display() + " is gone, it was " + in_words(item.mode));
+      } else if (*mode == asleep(item.mode)) {
+        connection.exec(item.alter_sql(item.mode));
+      } else if (*mode != item.mode) {
+        left.push_back(item.display() + " is now " + in_words(*mode) + ", it was " + in_words(item.mode));
+      }
     }
-  }
-  connection.exec("DELETE FROM pgcutover.quieted");
-  transaction.commit_or_throw();
+    connection.exec("DELETE FROM pgcutover.quieted");
+    token.assert_current(connection);
+  });
   return left;
 }
 

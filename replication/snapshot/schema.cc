@@ -74,7 +74,11 @@ void run(std::vector<std::string> argv, std::map<std::string, std::string> env, 
   const auto result =
       base::run_command({std::move(argv), std::move(env), {}}, base::Deadline::in(kProgramMax), stop);
   if (result.exit_code != 0) {
-    throw Error(program + " failed: " + base::redact(result.errors.substr(0, result.errors.find('\n'))));
+    // libpq's own words, untranslated: how the session ended, or that it couldn't begin.
+    const bool lost = result.errors.find("server closed the connection") != std::string::npos ||
+                      result.errors.find("connection to server") != std::string::npos;
+    throw Error(program + " failed: " + base::redact(result.errors.substr(0, result.errors.find('\n'))))
+        .set_retryable(lost);
   }
 }
 

@@ -96,3 +96,35 @@ TEST_CASE("a run that is killed anywhere goes on when it is called again") {
                                   "SELECT relreplident FROM pg_class WHERE relname = 'bank_journal'") == "d");
   }
 }
+
+TEST_CASE("a run that meets a server's restart in any step goes on by itself") {
+  struct Moment {
+    const char* point;  // the restart comes between it and what follows
+    Side side;
+  };
+  constexpr Moment kMoments[] = {
+      {"run.after-prepare-target:stop@1", Side::source}, {"run.after-slot:stop@1", Side::source},
+      {"run.after-pre-data:stop@1", Side::target},       {"copy.table-begin:stop@3", Side::source},
+      {"indexes.table-built:stop@1", Side::target},      {"run.after-indexes:stop@1", Side::target},
+      {"run.after-catch-up:stop@1", Side::target},       {"run.after-foreign-keys:stop@1", Side::source},
+  };
+  Scenario scenario;
+  scenario.source().sql(
+      kDatabase,
+      "CREATE TABLE shop.large (id int PRIMARY KEY, v text, UNIQUE (v));"
+      "INSERT INTO shop.large SELECT i, repeat(md5(i::text), 5) FROM generate_series(1, 25000) i");
+  for (const auto& moment : kMoments) {
+    INFO("restarted at " << moment.point);
+    auto run = scenario.start_run(moment.point);
+    run->wait_frozen(Deadline::in(milliseconds(90'000)));
+    (moment.side == Side::source ? scenario.source() : scenario.target())
+        .restart(harness::Cluster::Stop::immediate);
+    run->thaw();
+    scenario.wait_state(*run, "ready");
+    CHECK((scenario.expect_sound(moment.point, scenario::Refusals::before) == Side::source));
+    scenario.expect_equal(moment.point);
+    const auto result = scenario.tool({"cancel", "--yes"});
+    CHECK_MESSAGE(result.exit_code == 0, result.errors);
+    CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+  }
+}

@@ -230,26 +230,46 @@ TEST_CASE("triggers and rules that fire for applied changes sleep meanwhile and 
     stage.pump();
     CHECK(stage.failure().find("trigger a of public.q1 fires for applied changes too") != std::string::npos);
   }
+  stage.target(replication::postgres::FencingToken::schema_sql());
   SUBCASE("asleep, then awake") {
     auto connection = target_server().connect("quiet");
-    const auto quieted = apply::quiet_tables(connection, tables({"q1", "q2", "qp"}));
+    const auto quieted = apply::quiet_tables(connection, tables({"q1", "q2", "qp"}), {}, soon());
     CHECK(quieted.size() == 4);
-    CHECK(apply::quiet_tables(connection, tables({"q1", "q2", "qp"})).empty());
+    CHECK(apply::quiet_tables(connection, tables({"q1", "q2", "qp"}), {}, soon()).empty());
     stage.start();
     stage.source("INSERT INTO q1 VALUES (1); INSERT INTO q2 VALUES (1); INSERT INTO qp VALUES (1)");
     REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
     stage.check_same("log");  // what the source's triggers wrote, once
     stage.check_same("q1");
-    CHECK(apply::wake_tables(connection).empty());
+    CHECK(apply::wake_tables(connection, {}, soon()).empty());
     CHECK(modes(stage) == before);
-    CHECK(apply::wake_tables(connection).empty());
+    CHECK(apply::wake_tables(connection, {}, soon()).empty());
+    CHECK(modes(stage) == before);
+  }
+  SUBCASE(
+      "a table in use is waited for without anybody queueing behind us; a stale controller changes nothing") {
+    auto connection = target_server().connect("quiet");
+    REQUIRE(apply::quiet_tables(connection, tables({"q1"}), {}, soon()).size() == 2);
+    const auto asleep = modes(stage);
+    CHECK_THROWS_AS(apply::wake_tables(connection, replication::postgres::FencingToken(7), soon()),
+                    base::StateError);
+    CHECK(modes(stage) == asleep);
+    auto reader = target_server().connect("quiet");
+    reader.exec("BEGIN; LOCK TABLE q1 IN ROW EXCLUSIVE MODE");
+    const auto begun = base::Clock::now();
+    CHECK_THROWS_WITH_AS(apply::wake_tables(connection, {}, base::Deadline::in(base::milliseconds(500))),
+                         doctest::Contains("lock timeout"), base::Error);
+    CHECK(base::Clock::now() - begun < base::milliseconds(20'000));
+    CHECK(modes(stage) == asleep);
+    reader.exec("COMMIT");
+    CHECK(apply::wake_tables(connection, {}, soon()).empty());
     CHECK(modes(stage) == before);
   }
   SUBCASE("what somebody changed meanwhile stays and is named") {
     auto connection = target_server().connect("quiet");
-    apply::quiet_tables(connection, tables({"q1", "q2"}));
+    apply::quiet_tables(connection, tables({"q1", "q2"}), {}, soon());
     stage.target("ALTER TABLE q1 DISABLE TRIGGER a; DROP RULE rule1 ON q2");
-    const auto left = apply::wake_tables(connection);
+    const auto left = apply::wake_tables(connection, {}, soon());
     REQUIRE(left.size() == 2);
     CHECK(left[0].find("rule rule1 of public.q2 is gone") != std::string::npos);
     CHECK(left[1] == "trigger a of public.q1 is now DISABLE, it was ENABLE ALWAYS");
