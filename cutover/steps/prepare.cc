@@ -180,7 +180,7 @@ void Preparation::restore_schema() {
   if (context_.plan.create_roles) {
     message = snapshot::ensure_roles(source(), target()).summary();
   }
-  schema_archive().restore_pre_data(context_.servers.info(Side::target, "restore"));
+  schema_archive().restore_pre_data(context_.servers.info(Side::target, "restore"), context_.token);
   for (const auto& failed : snapshot::restore_database_settings(source(), target())) {
     base::log::warn("not set on the target: " + failed);
     message += (message.empty() ? "not set: " : "; not set: ") + failed;
@@ -298,7 +298,7 @@ void Preparation::restore_indexes() {
     });
   });
   indexes_.reset();
-  schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"),
+  schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"), context_.token,
                                      context_.plan.index_jobs);
   archive_.reset();
   done("indexes", "");
@@ -402,8 +402,8 @@ void Preparation::restore_rest() {
     return;
   }
   const auto violated =
-      snapshot::finish_tables(context_.servers.info(Side::target, "restore"), source_catalog(),
-                              context_.plan.index_jobs, context_.servers.stop());
+      snapshot::finish_tables(context_.servers.info(Side::target, "restore"), context_.token,
+                              source_catalog(), context_.plan.index_jobs, context_.servers.stop());
   for (const auto& key : violated) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }

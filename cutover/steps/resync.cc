@@ -127,9 +127,9 @@ void restore(Context& context, const catalog::Catalog& content, const std::vecto
                                         only(content, tables), context.servers.stop());
   const auto target = context.servers.info(Side::target, "restore");
   if (post_data) {
-    archive.restore_post_data(target, context.plan.index_jobs);
+    archive.restore_post_data(target, context.token, context.plan.index_jobs);
   } else {
-    archive.restore_pre_data(target);
+    archive.restore_pre_data(target, context.token);
   }
 }
 

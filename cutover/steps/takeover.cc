@@ -66,13 +66,16 @@ int end_sessions(postgres::Connection& connection, const std::string& own_tag, c
 }
 
 postgres::FencingToken take_over(Servers& servers, const std::vector<Side>& sides) {
-  for (const Side side : sides) {
-    const int ended = end_sessions(servers.at(side), servers.tag(), "", base::Deadline::in(kEndSessions));
-    if (ended > 0) {
-      base::log::warn("ended " + std::to_string(ended) +
-                      " session(s) that an earlier controller left on the " + std::string(to_string(side)));
+  const auto end_others = [&] {
+    for (const Side side : sides) {
+      const int ended = end_sessions(servers.at(side), servers.tag(), "", base::Deadline::in(kEndSessions));
+      if (ended > 0) {
+        base::log::warn("ended " + std::to_string(ended) +
+                        " session(s) that an earlier controller left on the " + std::string(to_string(side)));
+      }
     }
-  }
+  };
+  end_others();
   std::int64_t epoch = 0;
   for (const Side side : sides) {
     epoch = std::max(epoch, read_epoch(servers.at(side)) + 1);
@@ -80,6 +83,8 @@ postgres::FencingToken take_over(Servers& servers, const std::vector<Side>& side
   for (const Side side : sides) {
     write_epoch(servers.at(side), epoch, this_process());
   }
+  // Whoever opens a session from here on finds the new epoch; who did so since the first look may not have.
+  end_others();
   return postgres::FencingToken(epoch);
 }
 

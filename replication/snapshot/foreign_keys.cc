@@ -161,15 +161,15 @@ std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
   return violated;
 }
 
-std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const catalog::Catalog& catalog,
-                                       int jobs, const base::Stop& stop) {
-  auto session = open_restore_session(target, stop);
+std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop) {
+  auto session = open_restore_session(target, token, stop);
   std::vector<std::string> violated;
   const auto open = add_foreign_keys(session, catalog.foreign_keys, violated);
   const auto chores = chores_of(session, open);
   std::mutex mutex;
   run_workers(jobs, chores.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
-    auto worker = open_restore_session(target, cancel);
+    auto worker = open_restore_session(target, token, cancel);
     while (const auto at = queue.next()) {
       const auto& one = chores[*at];
       if (!one.statistics.empty()) {

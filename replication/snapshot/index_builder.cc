@@ -70,14 +70,16 @@ std::string analyze_sql(const std::vector<TableWork*>& tables) {
 
 // What all threads share.
 struct Shared {
-  Shared(postgres::ConnInfo target_info, const postgres::FencingToken& token, int job_count,
+  Shared(postgres::ConnInfo target_info, const postgres::FencingToken& our_token, int job_count,
          const base::Stop& outer)
       : target(std::move(target_info)),
+        token(our_token),
         in_control(token.sql_condition()),
         jobs(std::max(job_count, 1)),
         stop(outer) {}
 
   const postgres::ConnInfo target;
+  const postgres::FencingToken token;
   const std::string in_control;  // SQL
   const int jobs;
   const base::Stop& stop;
@@ -200,7 +202,7 @@ class Worker {
  private:
   postgres::Connection& session() {
     if (!session_ || !session_->usable()) {
-      session_.emplace(open_restore_session(shared_.target, shared_.cancel));
+      session_.emplace(open_restore_session(shared_.target, shared_.token, shared_.cancel));
     }
     return *session_;
   }
@@ -342,7 +344,7 @@ struct IndexBuilder::State : Shared {
 IndexBuilder::IndexBuilder(const postgres::ConnInfo& target, const postgres::FencingToken& token,
                            const std::vector<ScriptItem>& post_data, int jobs, const base::Stop& stop)
     : state_(std::make_unique<State>(target, token, jobs, stop)) {
-  auto connection = open_restore_session(target, stop);
+  auto connection = open_restore_session(target, token, stop);
   for (auto& item : outstanding(connection, post_data)) {
     if (auto statement = read_index_statement(item.item.sql)) {
       ++state_->total;

@@ -111,11 +111,13 @@ CREATE TABLE IF NOT EXISTS pgcutover.deferred_statement (
 )";
 }
 
-postgres::Connection open_restore_session(const postgres::ConnInfo& target, const base::Stop& stop) {
+postgres::Connection open_restore_session(const postgres::ConnInfo& target,
+                                          const postgres::FencingToken& token, const base::Stop& stop) {
   postgres::SessionOptions options;
   options.server = "target";
   options.application_name = "pgcutover restore";
   auto connection = postgres::Connection::open(target, options, stop);
+  token.assert_current(connection);
   connection.exec(
       "SET synchronous_commit = off");  // the step's own record makes everything before it durable
   // Sorting is what an index build does; never less than the server's own setting.
@@ -201,12 +203,12 @@ void run_in_order(postgres::Connection& target, std::span<const RestoreItem> ite
   }
 }
 
-std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, std::span<const RestoreItem> items,
-                                       int jobs, const base::Stop& stop) {
+std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                       std::span<const RestoreItem> items, int jobs, const base::Stop& stop) {
   std::mutex mutex;
   std::set<std::size_t> later;
   run_workers(jobs, items.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
-    auto connection = open_restore_session(target, cancel);
+    auto connection = open_restore_session(target, token, cancel);
     while (const auto at = queue.next()) {
       const auto& item = items[*at];
       try {

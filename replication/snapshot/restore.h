@@ -13,6 +13,7 @@
 #include "replication/base/stop.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/conninfo.h"
+#include "replication/postgres/fencing_token.h"
 #include "replication/snapshot/sql_script.h"
 
 namespace replication::snapshot {
@@ -25,7 +26,10 @@ struct RestoreItem {
   std::string key;  // what pgcutover.restored knows it by
 };
 
-postgres::Connection open_restore_session(const postgres::ConnInfo& target, const base::Stop& stop);
+// For schema statements on the target. Throws StateError where `token` isn't current: a controller that was
+// replaced gets no new session, and its old ones were ended by its successor.
+postgres::Connection open_restore_session(const postgres::ConnInfo& target,
+                                          const postgres::FencingToken& token, const base::Stop& stop);
 
 // Those of `items` that weren't run yet, in their order.
 std::vector<RestoreItem> outstanding(postgres::Connection& target, const std::vector<ScriptItem>& items);
@@ -40,8 +44,8 @@ void run_in_order(postgres::Connection& target, std::span<const RestoreItem> ite
 
 // Builds indexes in `jobs` sessions, each in a transaction of its own. Returns those that need something that
 // isn't there yet (an index on a view that another statement turns into a table...), for run_in_order.
-std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, std::span<const RestoreItem> items,
-                                       int jobs, const base::Stop& stop);
+std::vector<RestoreItem> build_indexes(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                       std::span<const RestoreItem> items, int jobs, const base::Stop& stop);
 
 // INSERT of the note of a statement, to be sent together with it. Where `condition` (SQL) doesn't hold it
 // fails with not_null_violation, and the statement with it.

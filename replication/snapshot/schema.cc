@@ -11,7 +11,6 @@
 #include "replication/base/redaction.h"
 #include "replication/base/subprocess.h"
 #include "replication/catalog/left_out.h"
-#include "replication/postgres/fencing_token.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/restore.h"
@@ -200,21 +199,9 @@ SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo&
 
 SchemaArchive::~SchemaArchive() = default;
 
-namespace {
-
-postgres::Connection prepared_session(const postgres::ConnInfo& target, const base::Stop& stop) {
-  auto connection = open_restore_session(target, stop);
-  if (!connection.maybe_value("SELECT to_regclass('pgcutover.deferred_statement')::text")) {
-    connection.exec(postgres::FencingToken::schema_sql());
-    connection.exec(restore_schema_sql());
-  }
-  return connection;
-}
-
-}  // namespace
-
-void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target) const {
-  auto connection = prepared_session(target, state_->stop);
+void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target,
+                                     const postgres::FencingToken& token) const {
+  auto connection = open_restore_session(target, token, state_->stop);
   auto items = state_->pre_data();
   std::ranges::copy(state_->extension_rows, std::back_inserter(items));
   // pg_dump from 15 on writes the rights of "public" as changes against 15's initial ones, where PUBLIC can't
@@ -235,8 +222,9 @@ const std::vector<ScriptItem>& SchemaArchive::post_data() const {
   return *state_->post_data;
 }
 
-void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, int jobs) const {
-  auto connection = prepared_session(target, state_->stop);
+void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                      int jobs) const {
+  auto connection = open_restore_session(target, token, state_->stop);
   const auto left = outstanding(connection, post_data());
   require_roles(connection, left);
   // Index builds are the work; they need nothing but their tables. The rest (rules, triggers, policies,
@@ -248,7 +236,7 @@ void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, int jobs
     }
   }
   std::set<std::string> put_off;
-  for (auto& one : build_indexes(target, indexes, jobs, state_->stop)) {
+  for (auto& one : build_indexes(target, token, indexes, jobs, state_->stop)) {
     put_off.insert(std::move(one.key));
   }
   std::vector<RestoreItem> rest;

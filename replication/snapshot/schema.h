@@ -12,6 +12,7 @@
 #include "replication/catalog/catalog.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/conninfo.h"
+#include "replication/postgres/fencing_token.h"
 #include "replication/snapshot/sql_script.h"
 
 namespace replication::snapshot {
@@ -35,12 +36,13 @@ class SchemaArchive {
 
   // Schemas, types, functions, tables, sequences. What exists already is left as it is (a repeated call after
   // a kill).
-  void restore_pre_data(const postgres::ConnInfo& target) const;
+  void restore_pre_data(const postgres::ConnInfo& target, const postgres::FencingToken& token) const;
   // What restore_post_data runs, in its order.
   const std::vector<ScriptItem>& post_data() const;
   // Indexes, constraints, triggers, rules... without foreign keys and without matviews' data; `jobs` in
   // parallel.
-  void restore_post_data(const postgres::ConnInfo& target, int jobs) const;
+  void restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                         int jobs) const;
 
  private:
   struct State;
@@ -55,8 +57,8 @@ std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
 // All that is left once both sides are consistent, in `jobs` sessions: foreign keys are added one by one and
 // validated in parallel; tables that weren't written frozen are vacuumed, those without statistics analyzed;
 // materialized views are refreshed. Returns the violated foreign keys.
-std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const catalog::Catalog& catalog,
-                                       int jobs, const base::Stop& stop);
+std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop);
 
 void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews);
 

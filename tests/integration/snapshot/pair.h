@@ -46,7 +46,7 @@ struct Pair {
 
   void restore_schema() const {
     const snapshot::SchemaArchive archive(tools(), source_info(), "", {}, stop);
-    archive.restore_pre_data(target_info());
+    archive.restore_pre_data(target_info(), {});
   }
 
   std::string next_xid() const {

@@ -122,14 +122,14 @@ TEST_CASE("a schema of every kind of object arrives exactly, and a second run ch
   pair.target.sql("postgres", kRoles);
   make_schema(pair.source);
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
-  archive.restore_pre_data(pair.target_info());
-  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info(), {});
+  archive.restore_pre_data(pair.target_info(), {});
   CHECK(pair.target.value("shop",
                           "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
                           "WHERE relnamespace = 'app'::regnamespace") == "0");
   copy_tables(pair.copy_options(), pair.catalog().tables, pair.stop);
-  archive.restore_post_data(pair.target_info(), 3);
-  archive.restore_post_data(pair.target_info(), 3);
+  archive.restore_post_data(pair.target_info(), {}, 3);
+  archive.restore_post_data(pair.target_info(), {}, 3);
   CHECK(pair.target.value("shop", "SELECT count(*) FROM pg_constraint WHERE contype = 'f'") == "0");
 
   auto target = pair.target.connect("shop");
@@ -163,7 +163,7 @@ TEST_CASE("a restore that failed goes on with the statement that failed") {
   pair.target.sql("shop", "CREATE SCHEMA app; CREATE TABLE app.b (other text)");
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
   try {
-    archive.restore_pre_data(pair.target_info());
+    archive.restore_pre_data(pair.target_info(), {});
     FAIL("nothing was thrown");
   } catch (const base::Error& error) {
     CHECK(error.message() == "restoring CREATE SCHEMA app;: schema \"app\" already exists");
@@ -172,17 +172,17 @@ TEST_CASE("a restore that failed goes on with the statement that failed") {
   }
   pair.target.sql("shop", "DROP SCHEMA app CASCADE");
   const snapshot::SchemaArchive again(pair.tools(), pair.source_info(), "", {}, pair.stop);
-  again.restore_pre_data(pair.target_info());
+  again.restore_pre_data(pair.target_info(), {});
   CHECK(pair.target.value("shop", "SELECT to_regclass('app.c')") == "app.c");
 
   // An index in the way: those before and beside it are made, and kept.
   pair.target.sql("shop", "CREATE TABLE app.c_i ()");
-  CHECK_THROWS_AS(again.restore_post_data(pair.target_info(), 1), base::Error);
+  CHECK_THROWS_AS(again.restore_post_data(pair.target_info(), {}, 1), base::Error);
   CHECK(pair.target.value("shop", "SELECT count(*) FROM pg_rules WHERE schemaname = 'app'") == "0");
   pair.target.sql("shop", "DROP TABLE app.c_i");
   const auto first =
       pair.target.value("shop", "SELECT coalesce(max(oid), 0) FROM pg_class WHERE relname = 'a_pkey'");
-  again.restore_post_data(pair.target_info(), 2);
+  again.restore_post_data(pair.target_info(), {}, 2);
   CHECK(pair.target.value("shop", "SELECT count(*) FROM pg_indexes WHERE schemaname = 'app'") == "3");
   CHECK(pair.target.value("shop", "SELECT count(*) FROM pg_rules WHERE schemaname = 'app'") == "1");
   if (first != "0") {
@@ -199,7 +199,7 @@ TEST_CASE("roles that the target lacks are all named, with the statements that m
       "GRANT SELECT ON app.t TO \"Web \"\"App\"");
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
   try {
-    archive.restore_pre_data(pair.target_info());
+    archive.restore_pre_data(pair.target_info(), {});
     FAIL("nothing was thrown");
   } catch (const base::Error& error) {
     CHECK(error.message().ends_with(": \"Web \"\"App\", \"shop_owner\""));
@@ -216,7 +216,7 @@ TEST_CASE("tables that the filter leaves out are not made, whatever their names"
   catalog::TableFilter filter;
   filter.exclude = {"app.k.x*", "app.K?eep"};
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", filter, pair.stop);
-  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info(), {});
   CHECK(pair.target.value("shop",
                           "SELECT string_agg(relname, ',') FROM pg_class WHERE relnamespace = "
                           "'app'::regnamespace AND relkind = 'r'") == "keep");
@@ -233,7 +233,7 @@ TEST_CASE("views follow the filter like tables") {
   catalog::TableFilter filter;
   filter.exclude = {"app.*gone*"};
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", filter, pair.stop);
-  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info(), {});
   CHECK(
       pair.target.value("shop",
                         "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = "
@@ -261,8 +261,8 @@ TEST_CASE("rows of a user in an extension's configuration table come with the sc
           "; END IF; END $f$; CREATE EVENT TRIGGER install ON ddl_command_end WHEN TAG IN ('CREATE "
           "EXTENSION') EXECUTE FUNCTION pgcutover.install()");
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
-  archive.restore_pre_data(pair.target_info());
-  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info(), {});
+  archive.restore_pre_data(pair.target_info(), {});
   pair.check_same("public.settings", 3);
 }
 
@@ -272,7 +272,7 @@ TEST_CASE("the archive shows the schema of the snapshot it was given") {
   const HeldSnapshot held(pair.source);
   pair.source.sql("shop", "CREATE TABLE app.after (i int)");
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), held.name, {}, pair.stop);
-  archive.restore_pre_data(pair.target_info());
+  archive.restore_pre_data(pair.target_info(), {});
   CHECK(pair.target.value("shop", "SELECT to_regclass('app.before')"));
   CHECK_FALSE(pair.target.value("shop", "SELECT to_regclass('app.after')"));
   // Untouched rights of "public" stay what they were, whatever the target's version begins with.
