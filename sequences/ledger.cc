@@ -1,7 +1,10 @@
 #include "sequences/ledger.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
@@ -132,18 +135,25 @@ std::vector<Range> read_ledger(postgres::Connection& connection) {
   return ledger;
 }
 
-void share_ledger(postgres::Connection& one, postgres::Connection& other,
-                  const postgres::FencingToken& token) {
+void share_ledger(postgres::Connection& one, const postgres::FencingToken& token_of_one,
+                  postgres::Connection& other, const postgres::FencingToken& token_of_other) {
   const auto here = read_ledger(one);
   const auto there = read_ledger(other);
-  const auto of = [](const std::vector<Range>& ledger, const std::string& server) {
+  const auto lacking = [](const std::vector<Range>& ledger, const std::string& server,
+                          const std::vector<Range>& others) {
+    const auto key = [](const Range& range) {
+      return std::tuple(range.schema, range.name, range.epoch, range.opens, range.start, range.is_called,
+                        range.until, range.server, range.set_at_us);
+    };
+    std::set<decltype(key(Range{}))> has;
+    std::transform(others.begin(), others.end(), std::inserter(has, has.end()), key);
     std::vector<Range> rows;
     std::copy_if(ledger.begin(), ledger.end(), std::back_inserter(rows),
-                 [&](const Range& range) { return range.server == server; });
+                 [&](const Range& range) { return range.server == server && !has.contains(key(range)); });
     return rows;
   };
-  insert_rows(other, of(here, one.server()), token);
-  insert_rows(one, of(there, other.server()), token);
+  insert_rows(other, lacking(here, one.server(), there), token_of_other);
+  insert_rows(one, lacking(there, other.server(), here), token_of_one);
 }
 
 const Range* current_range(const std::vector<Range>& ledger, const std::string& schema,

@@ -29,9 +29,10 @@ struct Range {
 
 // Oldest first. Empty where there is no ledger. Rows that don't say their server are those of `connection`.
 std::vector<Range> read_ledger(postgres::Connection& connection);
-// Each server gets the rows of the other one that it doesn't have.
-void share_ledger(postgres::Connection& one, postgres::Connection& other,
-                  const postgres::FencingToken& token);
+// Each server gets the rows of the other one that it doesn't have. Each is written under its own token: where
+// no controller lives the epochs of two servers may differ.
+void share_ledger(postgres::Connection& one, const postgres::FencingToken& token_of_one,
+                  postgres::Connection& other, const postgres::FencingToken& token_of_other);
 
 // Whether there is an id that both may hand out.
 bool overlap(const Range& one, const Range& other);

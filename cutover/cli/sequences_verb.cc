@@ -38,7 +38,11 @@ struct Seen {
 class SequencesVerb {
  public:
   SequencesVerb(const Invocation& invocation, const base::Stop& stop)
-      : invocation_(invocation), stop_(stop), servers_(invocation.plan, invocation.connect_timeout, stop) {
+      : invocation_(invocation),
+        stop_(stop),
+        // No controller: whoever takes over leaves these sessions alone, and its epoch stops what they would
+        // set.
+        servers_(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader) {
     for (const Side side : {Side::source, Side::target}) {
       if (!(side == Side::source ? invocation.plan.source : invocation.plan.target).empty()) {
         seen_.emplace_back();
@@ -53,13 +57,16 @@ class SequencesVerb {
   int list();
   int plan(bool bump);
   int watch();
-  void issue_new();
+  void look_at_ranges();
+  void issue_new(bool nearly);
+  void issue_in_migration();
   void look();  // values, and the rate over the interval
   void measure();
   sequences::BumpPlan make_plan();
   void refuse_in_migration();
   void drop_issued(sequences::BumpPlan& plan);
   void set(const sequences::BumpPlan& plan);
+  void share();
   int print(const state::SequenceList& list) const;
   bool both() const { return seen_.size() == 2; }
   postgres::Connection& at(const Seen& seen) { return servers_.at(seen.side); }
@@ -188,13 +195,15 @@ void SequencesVerb::refuse_in_migration() {
     if (steps::read_run(at(seen))) {
       throw base::StateError("a migration is under way on the " + std::string(to_string(seen.side)) +
                                  ": it sets the sequences itself",
-                             "`pgcutover sequences watch` shows its ranges");
+                             "`pgcutover sequences watch` shows its ranges; with --yes it issues new ones "
+                             "where no `run` lives");
     }
   }
 }
 
 void SequencesVerb::set(const sequences::BumpPlan& plan) {
   if (plan.bumps.empty()) {
+    share();
     return;
   }
   for (auto& seen : seen_) {
@@ -204,21 +213,29 @@ void SequencesVerb::set(const sequences::BumpPlan& plan) {
     }
     steps::create_schema(at(seen));
   }
-  const auto token = [](postgres::Connection& connection) {
-    return postgres::FencingToken(
-        connection.one_row("SELECT epoch FROM pgcutover.controller WHERE id = 1").integer(0, 0));
-  };
+  std::map<Side, postgres::FencingToken> tokens;
+  for (auto& seen : seen_) {
+    tokens[seen.side] = postgres::FencingToken::current(at(seen));
+  }
+  refuse_in_migration();  // one that began since would have raised the epochs; from here on it does
   // The source first: it is in use, and its old values must be behind us before the target begins.
   for (auto& seen : seen_) {
     auto& connection = at(seen);
     sequences::bump_live(connection, plan.bumps,
                          seen.side == Side::source ? sequences::Side::closes : sequences::Side::opens,
-                         token(connection));
+                         tokens.at(seen.side));
     base::fault_point("bump.after-source");
   }
-  if (both() && token(servers_.source()).epoch() == token(servers_.target()).epoch()) {
-    sequences::share_ledger(servers_.source(), servers_.target(), token(servers_.source()));
+  share();
+}
+
+// Also where nothing is left to set: a bump before this one may have died before it came to this.
+void SequencesVerb::share() {
+  if (!both() || !steps::schema_exists(servers_.source()) || !steps::schema_exists(servers_.target())) {
+    return;
   }
+  sequences::share_ledger(servers_.source(), postgres::FencingToken::current(servers_.source()),
+                          servers_.target(), postgres::FencingToken::current(servers_.target()));
 }
 
 int SequencesVerb::plan(bool bump) {
@@ -274,14 +291,35 @@ void add_range_finding(const state::SequenceRangeStatus& range, base::Findings& 
          range.state == to_string(sequences::RangeState::outside)
              ? "find who calls setval, then `pgcutover sequences bump`"
              : "`pgcutover sequences bump` issues a new pair once 80 % are used; `watch --yes` "
-               "does it by itself; while a migration is under way `run` does"});
+               "does it by itself; while a migration is under way `run` does, or `watch --yes` where none "
+               "lives"});
+  }
+}
+
+// The rollback window while no controller lives: what `run` would do at its looks.
+void SequencesVerb::issue_in_migration() {
+  if (!both()) {
+    return;
+  }
+  const auto issued = steps::issue_without_controller(servers_, invocation_.plan);
+  if (issued.value_or(0) > 0) {
+    base::log::info("new ranges of ids issued for " + std::to_string(*issued) + " sequence(s)");
   }
 }
 
 // A bump that doesn't get through is tried again at the next look.
-void SequencesVerb::issue_new() {
+void SequencesVerb::issue_new(bool nearly) {
   try {
-    plan(true);
+    const bool migration = std::any_of(
+        seen_.begin(), seen_.end(), [&](const Seen& seen) { return steps::read_run(at(seen)).has_value(); });
+    if (migration) {
+      for (auto& seen : seen_) {
+        sequences::lock_bumps(at(seen), base::Deadline::in(kBumpWait));
+      }
+      issue_in_migration();
+    } else if (nearly) {
+      plan(true);
+    }
   } catch (const base::Stopped&) {
     throw;
   } catch (const base::Error& error) {
@@ -295,37 +333,52 @@ void SequencesVerb::issue_new() {
   }
 }
 
-int SequencesVerb::watch() {
-  const auto once = [this] {
-    look();
-    state::SequenceList list;
-    for (auto& seen : seen_) {
-      auto& connection = at(seen);
-      const auto ledger = sequences::read_ledger(connection);
-      // A side that gave its authority away must not move; without a migration both sides live.
-      const bool open = !steps::schema_exists(connection) ||
-                        connection.one_value("SELECT state FROM pgcutover.fence WHERE id = 1") != "closed";
-      for (const auto& sequence : seen.sequences) {
-        const auto* range = sequences::current_range(ledger, sequence.schema, sequence.name,
-                                                     std::string(to_string(seen.side)));
-        if (range == nullptr || !range->is_called || sequence.cycle) {
-          continue;
-        }
-        const auto rate = seen.rates.find({sequence.schema, sequence.name});
-        list.ranges.push_back(steps::range_status(
-            sequences::usage(*range, sequence, rate == seen.rates.end() ? 0 : rate->second, open)));
+void SequencesVerb::look_at_ranges() {
+  look();
+  state::SequenceList list;
+  for (auto& seen : seen_) {
+    auto& connection = at(seen);
+    const auto ledger = sequences::read_ledger(connection);
+    // A side that gave its authority away must not move; without a migration both sides live.
+    const bool open = !steps::schema_exists(connection) ||
+                      connection.one_value("SELECT state FROM pgcutover.fence WHERE id = 1") != "closed";
+    for (const auto& sequence : seen.sequences) {
+      const auto* range =
+          sequences::current_range(ledger, sequence.schema, sequence.name, std::string(to_string(seen.side)));
+      if (range == nullptr || !range->is_called || sequence.cycle) {
+        continue;
       }
+      const auto rate = seen.rates.find({sequence.schema, sequence.name});
+      list.ranges.push_back(steps::range_status(
+          sequences::usage(*range, sequence, rate == seen.rates.end() ? 0 : rate->second, open)));
     }
-    std::stable_sort(list.ranges.begin(), list.ranges.end(),
-                     [](const auto& a, const auto& b) { return a.used_share > b.used_share; });
-    for (const auto& range : list.ranges) {
-      add_range_finding(range, list.findings);
-    }
-    print(list);
-    const bool nearly = std::any_of(list.ranges.begin(), list.ranges.end(),
-                                    [](const auto& range) { return range.state == "nearly-used"; });
-    if (invocation_.yes && nearly) {
-      issue_new();
+  }
+  std::stable_sort(list.ranges.begin(), list.ranges.end(),
+                   [](const auto& a, const auto& b) { return a.used_share > b.used_share; });
+  for (const auto& range : list.ranges) {
+    add_range_finding(range, list.findings);
+  }
+  print(list);
+  if (invocation_.yes) {
+    issue_new(std::any_of(list.ranges.begin(), list.ranges.end(),
+                          [](const auto& range) { return range.state == "nearly-used"; }));
+  }
+}
+
+// It outlives a server that restarts: whoever leaves it running counts on the next pair of ranges.
+int SequencesVerb::watch() {
+  bool looked = false;
+  const auto once = [&] {
+    try {
+      look_at_ranges();
+      looked = true;
+    } catch (const base::Error& error) {
+      const bool away = error.retryable() || dynamic_cast<const base::UnreachableError*>(&error) != nullptr;
+      if (!looked || !away) {
+        throw;
+      }
+      servers_.close();  // also the session that is well: it may hold the lock of bumps
+      base::log::warn(error.describe() + "; looking again");
     }
   };
   cli::watch(invocation_.interval, stop_, once);

@@ -327,7 +327,8 @@ const std::vector<Verb>& verb_table() {
        "  list   every sequence, the columns it feeds, its limits, and the keys that need none\n"
        "  plan   observed rate, headroom and the values `bump` would set; changes nothing (3: it blocks)\n"
        "  bump   set disjoint ranges on the given servers while they are live; needs --yes\n"
-       "  watch  how much of each range is used, again and again until interrupted\n"
+       "  watch  how much of each range is used, again and again until interrupted; with --yes the\n"
+       "         next ranges are issued once 80 % of one are used\n"
        "One server is enough: --source or --target alone.\n"},
       {"journal", "look into a spool (--spool DIR), or apply it to a staging database",
        "What comes after the verb:\n"

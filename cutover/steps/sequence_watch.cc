@@ -16,6 +16,26 @@ constexpr const char* kFinding = "sequence-range";
 
 using sequences::RangeState;
 
+// The peaks stored on both servers.
+sequences::Demand observed_demand(Servers& servers) {
+  return sequences::merged(sequences::stored_demand(servers.source()),
+                           sequences::stored_demand(servers.target()));
+}
+
+int issue_pairs(Servers& servers, const plan::Plan& plan, Side closed,
+                const postgres::FencingToken& closed_token, const postgres::FencingToken& open_token) {
+  auto& here = servers.at(closed);
+  auto& open = servers.at(other(closed));
+  const auto bumps = sequences::plan_closed(sequences::inventory(open), sequences::inventory(here),
+                                            sequences::read_ledger(open), open.server(),
+                                            observed_demand(servers), headroom_rule(plan));
+  // The closed side first: where we die in between, it is further away than the open side's range says.
+  sequences::apply_bumps(here, bumps, sequences::Side::closes, closed_token);
+  sequences::extend_ranges(open, bumps, open_token);
+  sequences::share_ledger(open, open_token, here, closed_token);
+  return static_cast<int>(bumps.size());
+}
+
 }  // namespace
 
 sequences::HeadroomRule headroom_rule(const plan::Plan& plan) {
@@ -27,29 +47,32 @@ sequences::HeadroomRule headroom_rule(const plan::Plan& plan) {
   return rule;
 }
 
-sequences::Demand observed_demand(Context& context) {
-  return sequences::merged(sequences::stored_demand(context.servers.source()),
-                           sequences::stored_demand(context.servers.target()));
-}
-
 sequences::BumpPlan plan_sequences(Context& context, Side from) {
   auto plan = sequences::plan_bumps(sequences::inventory(context.servers.at(from)),
                                     sequences::inventory(context.servers.at(other(from))),
-                                    observed_demand(context), headroom_rule(context.plan));
+                                    observed_demand(context.servers), headroom_rule(context.plan));
   return plan;
 }
 
 int set_closed_sequences(Context& context, Side closed) {
-  auto& here = context.servers.at(closed);
-  auto& open = context.servers.at(other(closed));
-  const auto bumps = sequences::plan_closed(sequences::inventory(open), sequences::inventory(here),
-                                            sequences::read_ledger(open), open.server(),
-                                            observed_demand(context), headroom_rule(context.plan));
-  // The closed side first: where we die in between, it is further away than the open side's range says.
-  sequences::apply_bumps(here, bumps, sequences::Side::closes, context.token);
-  sequences::extend_ranges(open, bumps, context.token);
-  sequences::share_ledger(open, here, context.token);
-  return static_cast<int>(bumps.size());
+  return issue_pairs(context.servers, context.plan, closed, context.token, context.token);
+}
+
+std::optional<int> issue_without_controller(Servers& servers, const plan::Plan& plan) {
+  // The tokens first: whoever takes over after this look makes what follows fail.
+  const auto source = postgres::FencingToken::current(servers.source());
+  const auto target = postgres::FencingToken::current(servers.target());
+  const auto fence_of_source = read_fence(servers.source());
+  const auto fence_of_target = read_fence(servers.target());
+  const auto open = primary_side(servers.source(), servers.target());
+  const bool settled = !fence_of_source.attempt && !fence_of_target.attempt;
+  if (controller_lock_holder(servers.target()) || !open || !settled ||
+      fence_of_source.switches + fence_of_target.switches == 0) {
+    return std::nullopt;
+  }
+  const bool source_closed = *open == Side::target;
+  return issue_pairs(servers, plan, other(*open), source_closed ? source : target,
+                     source_closed ? target : source);
 }
 
 state::SequenceRangeStatus range_status(const sequences::Usage& usage) {

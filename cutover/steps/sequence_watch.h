@@ -7,6 +7,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -18,13 +19,15 @@
 namespace cutover::steps {
 
 sequences::HeadroomRule headroom_rule(const plan::Plan& plan);
-// The peaks stored on both servers.
-sequences::Demand observed_demand(Context& context);
 // What a hand-over from this side would set.
 sequences::BumpPlan plan_sequences(Context& context, Side from);
 // After the other side was opened: the closed side goes behind the open side's ranges, both servers get the
 // whole ledger. Idempotent. Returns how many sequences got a new pair of ranges.
 int set_closed_sequences(Context& context, Side closed);
+// The same while nobody else does it: a hand-over is done and no controller lives. Returns how many sequences
+// got a new pair of ranges; nothing where it isn't ours to do. Nobody is kept from taking over: who does
+// makes this one fail (StateError).
+std::optional<int> issue_without_controller(Servers& servers, const plan::Plan& plan);
 // The ranges as the status shows them, of the server that takes writes and of a closed one that moved.
 state::SequenceRangeStatus range_status(const sequences::Usage& usage);
 

@@ -20,6 +20,11 @@ std::string FencingToken::sql_condition() const {
          ")";
 }
 
+FencingToken FencingToken::current(Connection& connection) {
+  return FencingToken(
+      connection.one_row("SELECT epoch FROM pgcutover.controller WHERE id = 1").integer(0, 0));
+}
+
 std::string FencingToken::schema_sql() {
   return R"(
 CREATE SCHEMA IF NOT EXISTS pgcutover;

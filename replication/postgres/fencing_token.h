@@ -27,6 +27,10 @@ class FencingToken {
   // ...)".
   std::string sql_condition() const;
 
+  // The epoch that this server knows now, for a process that is no controller: whatever it does under this
+  // token fails once a controller takes over.
+  static FencingToken current(Connection& connection);
+
   // DDL (idempotent) of the schema pgcutover and the controller table.
   static std::string schema_sql();
 

@@ -151,6 +151,28 @@ TEST_CASE("a bump that dies between the two sides, or whose server does, is done
   CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
 }
 
+TEST_CASE("the ledger is on both servers also where their epochs differ, or the bump before died over it") {
+  const Pair pair;
+  pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
+  SUBCASE("epochs of another migration on one of them") {
+    const auto alone =
+        Pair::run({"bump", "--yes", "--interval", "100ms", "--target", cluster().conninfo(pair.target())});
+    REQUIRE_MESSAGE(alone.exit_code == 0, alone.errors);
+    cluster().sql(pair.target(),
+                  "UPDATE pgcutover.controller SET epoch = 7; DELETE FROM pgcutover.sequence_ledger");
+    const auto both = pair.tool({"bump", "--yes"});
+    CHECK_MESSAGE(both.exit_code == 0, both.errors);
+  }
+  SUBCASE("died with both sides set") {
+    auto bump = start_bump(pair, "bump.after-source:kill@2");
+    CHECK(bump->wait(Deadline::in(milliseconds(60'000))) != 0);
+    CHECK(value(pair.source(), "SELECT count(*) FROM pgcutover.sequence_ledger") == "1");
+    CHECK(value(pair.target(), "SELECT count(*) FROM pgcutover.sequence_ledger") == "1");
+    CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+  }
+  check_ranges(pair);
+}
+
 TEST_CASE("two bumps at the same time are one") {
   const Pair pair;
   pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
@@ -340,6 +362,12 @@ TEST_CASE("watch warns, and with --yes issues a new pair of ranges once 80 % of 
                       [&] { return value(pair.target(), rows) == "4" && value(pair.source(), rows) == "4"; });
   // It doesn't keep others out.
   CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
+  // It outlives a server that crashes, and issues the next pair as well.
+  cluster().restart(harness::Cluster::Stop::immediate);
+  watch->wait_output("looking again", deadline);
+  cluster().sql(pair.target(), "SELECT nextval('t_id_seq') FROM generate_series(1, 850)");
+  harness::wait_until(deadline, "the next pair",
+                      [&] { return value(pair.target(), rows) == "6" && value(pair.source(), rows) == "6"; });
   watch->terminate();
   CHECK(watch->wait(deadline) == 0);
   cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 700)");
