@@ -47,6 +47,10 @@ struct ApplierOptions {
   std::size_t batch_changes_max = 100'000;
   std::size_t batch_bytes_max = std::size_t{32} << 20;
   base::milliseconds retry_budget{300'000};
+  // Both sides take writes, and what is written here streams back: the publication of this stream has
+  // pgcutover.progress, and a transaction that begins with it is an echo of what was applied there and is
+  // left out whole. Needs no replication origin, so no superuser.
+  bool two_way = false;
   // A relation of the stream that doesn't fit the target (a column that only the source has) isn't the end
   // for so long: apply waits, says for what in ApplyStats::waiting_for, and goes on by itself once the
   // statement was run on the target. Nothing is lost or reordered, the slot keeps the changes. 0 = it ends at
@@ -65,6 +69,10 @@ struct ApplyStats {
   std::int64_t applied = 0, compacted = 0, filtered = 0,
                conflicts = 0;  // changes = applied + compacted + filtered + conflicts
   std::int64_t row_mode_batches = 0;
+  std::int64_t echoes = 0;  // two-way: transactions left out, being echoes; their changes count nowhere
+  // Two-way: what the publishing side had of the side that is written here, when it made the last
+  // transaction. A row that was changed here behind this position by another than apply is changed on both.
+  base::Lsn seen_lsn;
   double heartbeat_lag_seconds = -1;  // age of the last heartbeat when applied; -1 = none seen yet
   std::int64_t heartbeat_at_us = 0;   // source time of that heartbeat, since 2000-01-01
   std::int64_t changes_since_marker =

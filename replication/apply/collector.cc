@@ -26,7 +26,8 @@ Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
-Collector::Collector(const std::vector<SnapshotFilter>& filters, Lookup lookup) : lookup_(std::move(lookup)) {
+Collector::Collector(const std::vector<SnapshotFilter>& filters, bool two_way, Lookup lookup)
+    : two_way_(two_way), lookup_(std::move(lookup)) {
   for (const auto& filter : filters) {
     filters_[postgres::quote_qualified(filter.schema, filter.name)].push_back(
         {SnapshotVisibility::parse(filter.snapshot), filter.marker});
@@ -72,6 +73,8 @@ void Collector::begin(const pgoutput::Begin& begin, base::Lsn applied, Batch& ba
   // Commit records don't overlap: one that starts below the applied position, a commit's end, ends there or
   // below.
   redelivered_ = begin.final_lsn < applied;
+  echo_ = false;
+  changes_ = 0;
   xid_ = begin.xid;
   commit_lsn_ = begin.final_lsn;
   if (!redelivered_) {
@@ -87,6 +90,7 @@ void Collector::commit(const pgoutput::Commit& commit, Context context) {
   if (!redelivered_) {
     context.batch.transactions.back().end_lsn = commit.end_lsn;
     ++context.tally.transactions;
+    context.tally.echoes += echo_ ? 1 : 0;
   }
   for (auto& marker : markers_under_way_) {
     marker.end_lsn = commit.end_lsn;
@@ -102,11 +106,12 @@ void Collector::relation(const pgoutput::Relation& relation) {
   known = {};
   known.relation = &cached;
   if (cached.schema == kOwnSchema) {
-    if (cached.name != kMarkerTable) {
+    known.marker = cached.name == kMarkerTable;
+    known.progress = two_way_ && cached.name == kProgressTable;
+    if (!known.marker && !known.progress) {
       throw base::Error("table pgcutover." + cached.name + " is in the publication",
                         "take it out: only pgcutover.marker belongs there");
     }
-    known.marker = true;
   }
   const auto filters = filters_.find(postgres::quote_qualified(cached.schema, cached.name));
   known.filters = filters == filters_.end() ? nullptr : &filters->second;
@@ -131,9 +136,10 @@ const TargetTable& Collector::table_of(Known& known) {
 }
 
 bool Collector::skipped(const Known& known, Context context, std::size_t bytes) {
-  if (redelivered_) {
+  if (redelivered_ || echo_) {
     return true;
   }
+  ++changes_;
   ++context.tally.changes;
   ++context.tally.changes_since_marker;
   if (known.filters != nullptr &&
@@ -160,6 +166,8 @@ void Collector::insert(const pgoutput::Insert& insert, Context context) {
   auto& entry = known(insert.relation);
   if (entry.marker) {
     marker_row(entry, insert.new_row, context);
+  } else if (entry.progress) {
+    progress_row(entry, insert.new_row, context);
   } else if (!skipped(entry, context, insert.new_row.bytes().size())) {
     Change change;
     change.kind = Change::Kind::insert;
@@ -174,6 +182,10 @@ void Collector::update(const pgoutput::Update& update, Context context) {
   auto& entry = known(update.relation);
   if (entry.marker) {
     marker_row(entry, update.new_row, context);
+    return;
+  }
+  if (entry.progress) {
+    progress_row(entry, update.new_row, context);
     return;
   }
   if (skipped(entry, context, update.new_row.bytes().size() + update.old_row.bytes().size())) {
@@ -208,7 +220,7 @@ void Collector::update(const pgoutput::Update& update, Context context) {
 
 void Collector::remove(const pgoutput::Delete& remove, Context context) {
   auto& entry = known(remove.relation);
-  if (entry.marker || skipped(entry, context, remove.old_row.bytes().size())) {
+  if (entry.marker || entry.progress || skipped(entry, context, remove.old_row.bytes().size())) {
     return;
   }
   Change change;
@@ -228,7 +240,7 @@ void Collector::truncate(const pgoutput::Truncate& truncate, Context context) {
   tables.restart_identity = truncate.restart_identity;
   for (const auto oid : truncate.relations) {
     auto& entry = known(oid);
-    if (!entry.marker && !skipped(entry, context, 0)) {
+    if (!entry.marker && !entry.progress && !skipped(entry, context, 0)) {
       tables.tables.push_back(&table_of(entry));
     }
   }
@@ -241,6 +253,18 @@ void Collector::truncate(const pgoutput::Truncate& truncate, Context context) {
   change.truncate = static_cast<std::uint32_t>(context.batch.truncates.size());
   context.batch.truncates.push_back(std::move(tables));
   context.batch.changes.push_back(change);
+}
+
+void Collector::progress_row(const Known& known, const pgoutput::Tuple& row, Context context) {
+  if (changes_ > 0) {  // the row is moved first, always: somebody else wrote it
+    refuse("pgcutover.progress is changed within transaction " + std::to_string(xid_) + " of others");
+  }
+  row.read(scratch_);
+  const auto applied = read_progress_row(*known.relation, scratch_);
+  echo_ = true;
+  if (!redelivered_) {
+    context.tally.seen = applied;
+  }
 }
 
 void Collector::marker_row(const Known& known, const pgoutput::Tuple& row, Context context) {

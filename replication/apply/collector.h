@@ -30,12 +30,15 @@ struct Tally {
   std::int64_t changes = 0, filtered = 0;
   std::int64_t changes_since_marker = 0;  // after the last of `markers`, or all
   std::int64_t heartbeat_at_us = 0;       // source time since 2000-01-01; 0 = none
+  std::int64_t echoes = 0;                // transactions
+  base::Lsn seen;                         // of the last echo
 };
 
 class Collector {
  public:
   using Lookup = std::function<const TargetTable&(const pgoutput::CachedRelation&)>;
-  Collector(const std::vector<SnapshotFilter>& filters, Lookup lookup);
+  // `two_way`: see ApplierOptions.
+  Collector(const std::vector<SnapshotFilter>& filters, bool two_way, Lookup lookup);
 
   // Adds one message to the batch. `applied`: transactions that committed below it were applied and are
   // dropped.
@@ -56,6 +59,7 @@ class Collector {
     const pgoutput::CachedRelation* relation = nullptr;
     const TargetTable* table = nullptr;  // null for the marker table and until its first change
     bool marker = false;
+    bool progress = false;
     std::vector<Filter>* filters = nullptr;
   };
   struct Context {
@@ -76,9 +80,11 @@ class Collector {
   // Counts a change; true where the table's copy has it already, or the whole transaction was applied.
   bool skipped(const Known& known, Context context, std::size_t bytes);
   std::span<pgoutput::ColumnValue> image(const pgoutput::Tuple& tuple, const Known& known, Batch& batch);
+  void progress_row(const Known& known, const pgoutput::Tuple& row, Context context);
   void marker_row(const Known& known, const pgoutput::Tuple& row, Context context);
   void end_filters(Tally::Marker& marker);
 
+  const bool two_way_;
   const Lookup lookup_;
   pgoutput::RelationCache relations_;
   std::unordered_map<base::Oid, Known> known_;
@@ -87,6 +93,8 @@ class Collector {
   std::string key_scratch_, other_key_scratch_;
   bool in_transaction_ = false;
   bool redelivered_ = false;  // the transaction under way was applied before
+  bool echo_ = false;         // it is what the other direction applied
+  std::int64_t changes_ = 0;  // of it so far
   base::Xid xid_ = 0;
   base::Lsn commit_lsn_;
   std::vector<Tally::Marker> markers_under_way_;

@@ -17,8 +17,8 @@ const ColumnValue& column(const pgoutput::CachedRelation& relation, Row row, std
       return row[i];
     }
   }
-  throw base::Error("the marker table in the stream has no column " + std::string(name),
-                    "DROP TABLE pgcutover.marker there; it is made again at the next start");
+  throw base::Error("pgcutover." + relation.name + " in the stream has no column " + std::string(name),
+                    "DROP TABLE pgcutover." + relation.name + " there; it is made again at the next start");
 }
 
 // int4 or int8, text or binary.
@@ -48,6 +48,15 @@ MarkerRow read_marker_row(const pgoutput::CachedRelation& relation, Row row) {
     out.heartbeat_us = integer(column(relation, row, "written_us"), "written_us");
   }
   return out;
+}
+
+base::Lsn read_progress_row(const pgoutput::CachedRelation& relation, Row row) {
+  const auto& value = column(relation, row, "applied_lsn");
+  if (value.kind == ColumnKind::binary) {
+    base::ByteReader reader({value.bytes.data(), value.bytes.size()});
+    return base::Lsn(reader.u64());
+  }
+  return base::Lsn::parse(std::string(value.bytes));
 }
 
 }  // namespace replication::apply

@@ -45,9 +45,10 @@ Worker::Worker(const ApplierOptions& options, stream::ChunkQueue& queue, Control
       control_(control),
       session_(options, stop),
       writer_(options.direction, options.token.epoch()),
-      collector_(options.filters, [this](const pgoutput::CachedRelation& relation) -> const TargetTable& {
-        return look_up(relation);
-      }) {}
+      collector_(options.filters, options.two_way,
+                 [this](const pgoutput::CachedRelation& relation) -> const TargetTable& {
+                   return look_up(relation);
+                 }) {}
 
 void Worker::run() noexcept {
   try {
@@ -323,6 +324,10 @@ void Worker::finish_flush(base::Lsn end, const WriteCounts& counts,
   stats_.applied += tally_.changes - tally_.filtered - counts.compacted - counts.conflicts;
   stats_.compacted += counts.compacted;
   stats_.conflicts += counts.conflicts;
+  stats_.echoes += tally_.echoes;
+  if (tally_.seen.valid()) {
+    stats_.seen_lsn = tally_.seen;
+  }
   stats_.row_mode_batches += counts.row_mode ? 1 : 0;
   if (tally_.heartbeat_at_us != 0) {
     stats_.heartbeat_at_us = tally_.heartbeat_at_us;

@@ -33,6 +33,16 @@ inline harness::Cluster& target_server() {
   return cluster;
 }
 
+// Of text as encode(..., 'hex') gives it.
+inline std::vector<char> bytes(std::string_view hex) {
+  std::vector<char> out;
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    out.push_back(static_cast<char>(digit(hex[i]) * 16 + digit(hex[i + 1])));
+  }
+  return out;
+}
+
 class Stage {
  public:
   explicit Stage(const std::string& name, bool binary = false) : name_(name), binary_(binary) {
@@ -159,14 +169,6 @@ class Stage {
   std::unique_ptr<apply::Applier> applier;
 
  private:
-  static std::vector<char> bytes(std::string_view hex) {
-    std::vector<char> out;
-    const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
-      out.push_back(static_cast<char>(digit(hex[i]) * 16 + digit(hex[i + 1])));
-    }
-    return out;
-  }
   const std::string name_;
   const bool binary_;
   int markers_ = 0;
