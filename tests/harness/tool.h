@@ -48,6 +48,7 @@ class Tool {
   void terminate() { process_.signal(SIGTERM); }
   void interrupt() { process_.signal(SIGINT); }
   void freeze();  // SIGSTOP; returns once it is stopped
+  bool frozen() const;
   void thaw() { process_.signal(SIGCONT); }
   void kill9();  // SIGKILL; returns once it is gone (its guardian may still be at work)
   // Waits until it stopped itself (a fault point of kind `stop`).
@@ -61,7 +62,6 @@ class Tool {
   static std::string binary();
 
  private:
-  bool frozen() const;
   TempDir directory_;
   Process process_;
 };

@@ -24,14 +24,23 @@ harness::PgbouncerOptions pooler_options(const harness::Cluster& source) {
 
 }  // namespace
 
-Scenario::Scenario(const std::vector<std::string>& gates)
+Scenario::Scenario(const std::vector<std::string>& gates, const Wiring& wiring)
     : directory_("pgcut-scenario"),
       source_({.name = "source"}),
       target_({.name = "target"}),
       bouncer_(pooler_options(source_)) {
   for (auto* server : {&source_, &target_}) {
     server->sql("postgres", "CREATE ROLE app LOGIN; CREATE ROLE mover LOGIN SUPERUSER");
-    server->sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " OWNER app");
+    std::string place;
+    if (server == &target_ && !wiring.target_tablespace.empty()) {
+      server->sql("postgres", "CREATE TABLESPACE place LOCATION '" + wiring.target_tablespace + "'");
+      place = " TABLESPACE place";
+    }
+    server->sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " OWNER app" + place);
+  }
+  if (wiring.proxied) {
+    source_line_.emplace(source_.host(), harness::Cluster::kPort);
+    target_line_.emplace(target_.host(), harness::Cluster::kPort);
   }
   source_.connect(kDatabase, "app").exec(load::shop_schema_sql(size_));
   write_plan(gates);
@@ -41,8 +50,11 @@ Scenario::Scenario(const std::vector<std::string>& gates)
 }
 
 void Scenario::write_plan(const std::vector<std::string>& gates) {
-  std::string text = "name: fault\nsource: \"" + source_.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
-                     target_.conninfo(kDatabase, "mover") +
+  const auto source =
+      source_line_ ? source_line_->conninfo(kDatabase, "mover") : source_.conninfo(kDatabase, "mover");
+  const auto target =
+      target_line_ ? target_line_->conninfo(kDatabase, "mover") : target_.conninfo(kDatabase, "mover");
+  std::string text = "name: fault\nsource: \"" + source + "\"\ntarget: \"" + target +
                      "\"\ntables: {keyless: full}\ngates:\n  verify: none\n  max-lag: 5s\n";
   for (const auto& gate : gates) {
     text += "  " + gate + "\n";
@@ -75,19 +87,24 @@ void Scenario::wait_state(harness::Tool& run, const std::string& state) {
     if (!run.running()) {
       FAIL("run ended:\n" << run.errors());
     }
-    try {
-      if (!target_.value(kDatabase, "SELECT to_regclass('pgcutover.status')")) {
-        return false;
-      }
-      const auto status = target_.value(kDatabase,
-                                        "SELECT json::jsonb ->> 'state' FROM pgcutover.status WHERE "
-                                        "json::jsonb -> 'controller' ->> 'pid' = '" +
-                                            std::to_string(run.pid()) + "'");
-      return status == state;
-    } catch (const replication::base::Error&) {
-      return false;  // the tool ends every other session when it closes the target, this one's included
-    }
+    return reported_state(run) == state;
   });
+}
+
+std::string Scenario::reported_state(const harness::Tool& run) {
+  try {
+    if (!target_.value(kDatabase, "SELECT to_regclass('pgcutover.status')")) {
+      return "";
+    }
+    return target_
+        .value(kDatabase,
+               "SELECT json::jsonb ->> 'state' FROM pgcutover.status WHERE json::jsonb -> 'controller' ->> "
+               "'pid' = '" +
+                   std::to_string(run.pid()) + "'")
+        .value_or("");
+  } catch (const replication::base::Error&) {
+    return "";  // the tool ends every other session when it closes the target, this one's included
+  }
 }
 
 void Scenario::stop_run(harness::Tool& run) {

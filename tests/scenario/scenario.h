@@ -12,6 +12,7 @@
 
 #include "tests/harness/cluster.h"
 #include "tests/harness/pgbouncer.h"
+#include "tests/harness/tcp_proxy.h"
 #include "tests/harness/tool.h"
 #include "tests/load/bank_load.h"
 #include "tests/load/bank_proof.h"
@@ -24,10 +25,16 @@ enum class Side { source, target };
 // Whether clients may have been refused: never, or at some time before (a server had died).
 enum class Refusals { none, before };
 
+struct Wiring {
+  bool proxied = false;  // the tool reaches each server through a line of its own, see Scenario::line()
+  // A directory that the servers' user owns, where the target's database lives; empty = with the others.
+  std::string target_tablespace = {};
+};
+
 class Scenario {
  public:
   // `gates` are lines of the plan's gates, e.g. "max-pause: 2s".
-  explicit Scenario(const std::vector<std::string>& gates = {});
+  explicit Scenario(const std::vector<std::string>& gates = {}, const Wiring& wiring = {});
 
   // The tool with the plan, to its end.
   harness::ToolResult tool(const std::vector<std::string>& arguments,
@@ -37,6 +44,8 @@ class Scenario {
                                            const std::vector<std::string>& more = {});
   // Waits until a living controller reports this state. Throws with what `run` had said where it ended.
   void wait_state(harness::Tool& run, const std::string& state);
+  // What the living controller of this process reports, empty where it doesn't (yet).
+  std::string reported_state(const harness::Tool& run);
   // Ends a healthy `run` politely.
   void stop_run(harness::Tool& run);
 
@@ -49,6 +58,7 @@ class Scenario {
   load::BankLoad& bank() { return *bank_; }
   harness::Cluster& source() { return source_; }
   harness::Cluster& target() { return target_; }
+  harness::TcpProxy& line(Side side) { return side == Side::source ? *source_line_ : *target_line_; }
   std::string fence_state(Side side);
   bool pooler_paused();
 
@@ -57,6 +67,7 @@ class Scenario {
   void write_plan(const std::vector<std::string>& gates);
   harness::TempDir directory_;
   harness::Cluster source_, target_;
+  std::optional<harness::TcpProxy> source_line_, target_line_;
   harness::Pgbouncer bouncer_;
   load::ShopSize size_;
   std::optional<load::BankLoad> bank_;
