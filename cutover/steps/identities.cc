@@ -1,5 +1,5 @@
 // Replica identities of tables without a key, and the comparison of both sides' structure.
-#include <algorithm>
+#include <map>
 
 #include "cutover/steps/prepare.h"
 #include "replication/base/error.h"
@@ -17,17 +17,29 @@ std::string identity_clause(std::string_view letter) {
   return letter == "n" ? "NOTHING" : letter == "f" ? "FULL" : "DEFAULT";
 }
 
-std::string column_line(const catalog::Column& column) {
-  return column.name + " " + column.type_name;
-}
-
-std::vector<std::string> column_lines(const catalog::Table& table) {
-  std::vector<std::string> lines;
-  for (const auto& column : table.columns) {
-    lines.push_back(column_line(column));
+// "n integer instead of n bigint, no v": what the twin has; empty where the columns are the same.
+std::string other_columns(const catalog::Table& table, const catalog::Table& twin) {
+  std::map<std::string, std::string> there;
+  for (const auto& column : twin.columns) {
+    there[column.name] = column.type_name;
   }
-  std::sort(lines.begin(), lines.end());
-  return lines;
+  std::string text;
+  const auto add = [&](const std::string& what) { text += (text.empty() ? "" : ", ") + what; };
+  for (const auto& column : table.columns) {
+    const auto found = there.find(column.name);
+    if (found == there.end()) {
+      add("no " + column.name);
+      continue;
+    }
+    if (found->second != column.type_name) {
+      add(column.name + " " + found->second + " instead of " + column.type_name);
+    }
+    there.erase(found);
+  }
+  for (const auto& [name, type] : there) {
+    add("also " + name + " " + type);
+  }
+  return text;
 }
 
 }  // namespace
@@ -65,16 +77,16 @@ void restore_identities(Context& context, Side side) {
 }
 
 std::vector<std::string> structure_differences(const catalog::Catalog& here, const catalog::Catalog& there,
-                                               std::string_view where) {
+                                               std::string_view where, Keys keys) {
   std::vector<std::string> differences;
   const std::string on = " on the " + std::string(where);
   for (const auto& table : here.tables) {
     const auto* twin = there.find(table.schema, table.name);
     if (twin == nullptr) {
       differences.push_back("table " + table.display() + " is missing" + on);
-    } else if (column_lines(table) != column_lines(*twin)) {
-      differences.push_back("table " + table.display() + " has other columns" + on);
-    } else if (table.key != twin->key) {
+    } else if (const auto other = other_columns(table, *twin); !other.empty()) {
+      differences.push_back("table " + table.display() + " has other columns" + on + ": " + other);
+    } else if (keys == Keys::compared && table.key != twin->key) {
       differences.push_back("table " + table.display() + " has another key" + on);
     }
   }

@@ -202,6 +202,8 @@ void Preparation::copy() {
   if (snapshot_.empty() && !context_.plan.snapshot_per_table) {
     base::log::info("the first snapshot is gone: tables that are not copied yet get snapshots of their own");
   }
+  // A table may have been altered on the source since its schema was dumped.
+  require_same_structure(catalog::load(target(), context_.plan.tables), Keys::left_out);
   snapshot::CopyOptions options;
   options.source = context_.servers.info(Side::source, "copy");
   options.target = context_.servers.info(Side::target, "copy");
@@ -418,10 +420,8 @@ void Preparation::make_idle_slot(Side idle) {
                       base::Deadline::in(kSlotWait), say_waiting);
 }
 
-// Made long before the pause: a slot waits for every open transaction of its cluster.
-void Preparation::make_way_back() {
-  const auto tables = catalog::load(target(), context_.plan.tables);
-  const auto differences = structure_differences(source_catalog(), tables, "target");
+void Preparation::require_same_structure(const catalog::Catalog& target_tables, Keys keys) {
+  const auto differences = structure_differences(source_catalog(), target_tables, "target", keys);
   if (!differences.empty()) {
     throw base::Error(
         "the target's tables are not like the source's: " + differences.front() +
@@ -429,6 +429,12 @@ void Preparation::make_way_back() {
         "make them equal, or start over: pgcutover cancel, then run")
         .on("target");
   }
+}
+
+// Made long before the pause: a slot waits for every open transaction of its cluster.
+void Preparation::make_way_back() {
+  const auto tables = catalog::load(target(), context_.plan.tables);
+  require_same_structure(tables, Keys::compared);
   stream::ensure_publication(target(), publication_name(context_.plan.name, Side::target),
                              tables.published(target().server_major()));
   make_idle_slot(Side::target);

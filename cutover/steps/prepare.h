@@ -30,6 +30,9 @@ const std::vector<StepInfo>& switchover_steps();
 // Those of `run`, from "publish" to "way-back": what --until may name.
 std::vector<std::string> preparation_steps();
 
+// Whether a comparison of structure looks at keys: not before the target's indexes are built.
+enum class Keys { compared, left_out };
+
 class Preparation {
  public:
   Preparation(Context& context, Publisher& publisher);
@@ -53,6 +56,7 @@ class Preparation {
   void done(const std::string& step, const std::string& message);
 
   void let_go();
+  void require_same_structure(const catalog::Catalog& target_tables, Keys keys);
   void quiet_receiver(Side from);
   void publish();
   void close_target();
@@ -97,6 +101,6 @@ void restore_identities(Context& context, Side side);
 
 // What of `here` a stream to `there` can't bridge, one line each; empty = none. `where` names the other side.
 std::vector<std::string> structure_differences(const catalog::Catalog& here, const catalog::Catalog& there,
-                                               std::string_view where);
+                                               std::string_view where, Keys keys = Keys::compared);
 
 }  // namespace cutover::steps

@@ -154,21 +154,60 @@ std::string name_array(const TableSource::Tables& tables) {
   return postgres::array_literal(names);
 }
 
+// The columns that are copied, of all these tables: what $3, $4 and $5 of kOtherColumn stand for.
+void add_columns(postgres::Params& params, const TableSource::Tables& tables) {
+  std::vector<std::string> oids;
+  std::vector<std::string> names;
+  std::vector<std::string> types;
+  for (const auto* table : tables) {
+    for (const auto& column : table->columns) {
+      if (!column.generated) {
+        oids.push_back(std::to_string(table->oid));
+        names.push_back(column.name);
+        types.push_back(column.type_name);
+      }
+    }
+  }
+  params.text(std::string_view(postgres::array_literal(oids)))
+      .text(std::string_view(postgres::array_literal(names)))
+      .text(std::string_view(postgres::array_literal(types)));
+}
+
+// A column that isn't what the copy was planned with, as the snapshot sees it. Its binary form may well be
+// one that the target's column takes for another value: float4 and int4 have the same length.
+constexpr const char* kOtherColumn =
+    "(SELECT pg_catalog.format('column %s of %s is %s now, and was %s when the copy was planned', c.name, "
+    "c.relid::pg_catalog.regclass, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), 'gone'), "
+    "c.type) "
+    "FROM unnest($3::oid[], $4::text[], $5::text[]) c(relid, name, type) LEFT JOIN pg_catalog.pg_attribute a "
+    "ON a.attrelid = c.relid AND a.attname = c.name AND NOT a.attisdropped "
+    "WHERE pg_catalog.format_type(a.atttypid, a.atttypmod) IS DISTINCT FROM c.type LIMIT 1)";
+
+[[noreturn]] void throw_other_column(const std::string& what) {
+  throw Error(what, "do the same to the target's table, then run the same command again").on("source");
+}
+
 // Once the lock is held, what pg_relation_filenode says now stays true; pg_class is read as the snapshot sees
 // it.
 TableSource::Tables TableSource::take_rewritten(Tables& tables) {
+  postgres::Params params{oid_array(tables), name_array(tables)};
+  add_columns(params, tables);
   const auto rows = shared_->exec(
-      "SELECT c.relfilenode, coalesce(pg_catalog.pg_relation_filenode(c.oid), 0) "
-      "FROM unnest($1::oid[], $2::text[]) WITH ORDINALITY wanted(oid, name, place) "
-      "LEFT JOIN pg_catalog.pg_class c ON c.oid = wanted.oid AND c.oid = pg_catalog.to_regclass(wanted.name) "
-      "ORDER BY place",
-      postgres::Params{oid_array(tables), name_array(tables)});
+      std::string("SELECT c.relfilenode, coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), ") +
+          kOtherColumn +
+          " FROM unnest($1::oid[], $2::text[]) WITH ORDINALITY wanted(oid, name, place) "
+          "LEFT JOIN pg_catalog.pg_class c ON c.oid = wanted.oid AND c.oid = "
+          "pg_catalog.to_regclass(wanted.name) ORDER BY place",
+      params);
   Tables same;
   Tables rewritten;
   for (std::size_t i = 0; i < tables.size(); ++i) {
     const auto row = static_cast<int>(i);
     if (rows.is_null(row, 0)) {
       throw_replaced(*tables[i]);
+    }
+    if (!rows.is_null(row, 2)) {
+      throw_other_column(rows.text(row, 2));
     }
     (rows.oid(row, 0) == rows.oid(row, 1) ? same : rewritten).push_back(tables[i]);
   }
@@ -195,6 +234,8 @@ std::string TableSource::take_snapshot(const Tables& tables) {
   const std::string function =
       own_->server_major() >= 13 ? "pg_current_snapshot()" : "txid_current_snapshot()";
   const auto deadline = Deadline::in(kSnapshotMax);
+  postgres::Params params{oid_array(tables), name_array(tables)};
+  add_columns(params, tables);
   for (bool told = false;;) {
     own_->exec(kBegin);
     lock(*own_, tables);  // before the snapshot: a rewrite in between would show an empty table
@@ -202,8 +243,9 @@ std::string TableSource::take_snapshot(const Tables& tables) {
         own_->one_row("SELECT pg_catalog." + function +
                           "::text, pg_catalog.pg_is_in_recovery(), (SELECT min(place) "
                           "FROM unnest($1::oid[], $2::text[]) WITH ORDINALITY wanted(oid, name, place) "
-                          "WHERE pg_catalog.to_regclass(name) IS DISTINCT FROM oid)",
-                      postgres::Params{oid_array(tables), name_array(tables)});
+                          "WHERE pg_catalog.to_regclass(name) IS DISTINCT FROM oid), " +
+                          kOtherColumn,
+                      params);
     if (row.boolean(0, 1)) {
       throw Error("the source is a standby: its snapshots hide running transactions",
                   "name the primary as the source")
@@ -211,6 +253,9 @@ std::string TableSource::take_snapshot(const Tables& tables) {
     }
     if (!row.is_null(0, 2)) {
       throw_replaced(*tables[static_cast<std::size_t>(row.integer(0, 2) - 1)]);
+    }
+    if (!row.is_null(0, 3)) {
+      throw_other_column(row.text(0, 3));
     }
     const auto snapshot = row.text(0, 0);
     if (snapshot_xmin(snapshot) >= slot_xid) {
