@@ -1,4 +1,5 @@
-// Trying again after what time mends: lost connections, servers that restart, deadlocks.
+// Trying again after what time mends: lost connections, servers that restart, deadlocks. A full disk isn't
+// mended by time, and trying again would fill it again: whoever makes room calls once more.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/base/stop.h"
+#include "replication/postgres/sqlstate.h"
 #include "replication/snapshot/place.h"
 
 namespace replication::snapshot {
@@ -30,6 +32,12 @@ auto with_retries(const base::Stop& stop, Attempt attempt, GiveUp give_up, Doing
       throw;
     } catch (base::Error& error) {
       give_up();
+      if (error.sqlstate() == postgres::sqlstate::kDiskFull) {
+        error
+            .with_hint("make room on the " + (error.server().empty() ? "server" : error.server()) +
+                       "'s disk, then run the same command again: it goes on with what is left")
+            .set_retryable(false);
+      }
       if (!budget) {
         budget = base::Deadline::in(kBudget);
       }

@@ -1,6 +1,7 @@
 // Tables copied again while the migration streams, and tables that are created while it does.
 #include <csignal>
 #include <doctest/doctest.h>
+#include <thread>
 
 #include "tests/harness/text.h"
 #include "tests/harness/wait.h"
@@ -219,5 +220,55 @@ TEST_CASE(
   CHECK_MESSAGE(back.exit_code == 0, back.errors);
   CHECK(scenario.source().value(kDatabase, "SELECT count(*) FROM shop.late") == "2");
   CHECK((scenario.expect_sound("a resync that was cut off") == Side::source));
+  scenario.stop_run(*run);
+}
+
+TEST_CASE("two resyncs that are asked for at once are done one after the other") {
+  Scenario scenario;
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  const std::vector<std::string> both[] = {{"shop.bank_account"}, {"shop.bank_transfer"}};
+  std::vector<harness::ToolResult> results(2);
+  {
+    std::vector<std::jthread> askers;
+    for (std::size_t i = 0; i < 2; ++i) {
+      askers.emplace_back([&, i] { results[i] = scenario.tool({"resync", "--table=" + both[i].front()}); });
+    }
+  }
+  for (std::size_t i = 0; i < 2; ++i) {
+    CHECK_MESSAGE(results[i].exit_code == 0, results[i].errors);
+    CHECK_MESSAGE(has(results[i].output, "copied again: " + both[i].front()), results[i].output);
+  }
+  const auto order = scenario.target().value(
+      kDatabase, "SELECT string_agg(kind, ' ' ORDER BY at) FROM pgcutover.event WHERE step = 'resync'");
+  CHECK(order == "began done began done");
+  scenario.expect_equal("two resyncs at once");
+  scenario.stop_run(*run);
+}
+
+TEST_CASE("a resync of a run with a spool takes up what was spooled, also after a kill in its middle") {
+  const harness::TempDir directory("spool");
+  const std::vector<std::string> spool{"--spool", directory.file("changes")};
+  Scenario scenario;
+  auto run = scenario.start_run("resync.copied:kill@2", spool);
+  scenario.wait_state(*run, "ready");
+  const auto spoil = [&] {
+    auto session = scenario.target().connect(kDatabase);
+    session.exec("SET session_replication_role = replica");
+    session.exec(
+        "BEGIN; LOCK TABLE shop.bank_account IN SHARE ROW EXCLUSIVE MODE;"
+        "UPDATE shop.bank_account SET balance = balance + 1; COMMIT");
+  };
+  spoil();
+  resync(scenario, {"shop.bank_*"}, "copied again: ");
+  scenario.expect_equal("a resync with a spool");
+  spoil();
+  CHECK(scenario.tool({"resync", "--table", "shop.bank_*"}).exit_code != 0);
+  CHECK(run->wait(Deadline::in(milliseconds(30'000))) == 128 + SIGKILL);
+  scenario.bank().wait_acknowledged(20, Deadline::in(milliseconds(20'000)));
+  run = scenario.start_run({}, spool);
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("a resync with a spool was completed");
+  CHECK((scenario.expect_sound("a resync with a spool") == Side::source));
   scenario.stop_run(*run);
 }
