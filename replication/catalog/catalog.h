@@ -20,6 +20,7 @@ struct Column {
   std::string name = {};
   int number = 0;  // attnum
   base::Oid type = 0;
+  int type_modifier = -1;      // atttypmod
   std::string type_name = {};  // format_type(): "character varying(20)"
   bool not_null = false;
   char identity = '\0';      // 'a' ALWAYS, 'd' BY DEFAULT

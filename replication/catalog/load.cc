@@ -81,7 +81,7 @@ void load_columns(postgres::Connection& connection, const Types& types, const Po
                   std::vector<Table>& tables) {
   const postgres::Result rows = connection.exec("WITH " + kTablesCte + R"(
     SELECT a.attrelid, a.attname, a.attnum, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
-           a.attnotnull, a.attidentity, a.attgenerated
+           a.attnotnull, a.attidentity, a.attgenerated, a.atttypmod
       FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
      WHERE a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attrelid, a.attnum)");
@@ -93,6 +93,7 @@ void load_columns(postgres::Connection& connection, const Types& types, const Po
     c.name = rows.text(i, 1);
     c.number = static_cast<int>(rows.integer(i, 2));
     c.type = rows.oid(i, 3);
+    c.type_modifier = static_cast<int>(rows.integer(i, 8));
     c.type_name = rows.text(i, 4);
     c.not_null = rows.boolean(i, 5);
     c.identity = rows.view(i, 6).empty() ? '\0' : rows.view(i, 6).front();

@@ -154,23 +154,26 @@ std::string name_array(const TableSource::Tables& tables) {
   return postgres::array_literal(names);
 }
 
-// The columns that are copied, of all these tables: what $3, $4 and $5 of kOtherColumn stand for.
+// The columns that are copied, of all these tables: what $3 to $6 of kOtherColumn stand for.
 void add_columns(postgres::Params& params, const TableSource::Tables& tables) {
   std::vector<std::string> oids;
   std::vector<std::string> names;
   std::vector<std::string> types;
+  std::vector<std::string> modifiers;
   for (const auto* table : tables) {
     for (const auto& column : table->columns) {
       if (!column.generated) {
         oids.push_back(std::to_string(table->oid));
         names.push_back(column.name);
-        types.push_back(column.type_name);
+        types.push_back(std::to_string(column.type));
+        modifiers.push_back(std::to_string(column.type_modifier));
       }
     }
   }
   params.text(std::string_view(postgres::array_literal(oids)))
       .text(std::string_view(postgres::array_literal(names)))
-      .text(std::string_view(postgres::array_literal(types)));
+      .text(std::string_view(postgres::array_literal(types)))
+      .text(std::string_view(postgres::array_literal(modifiers)));
 }
 
 // A column that isn't what the copy was planned with, as the snapshot sees it. Its binary form may well be
@@ -178,10 +181,10 @@ void add_columns(postgres::Params& params, const TableSource::Tables& tables) {
 constexpr const char* kOtherColumn =
     "(SELECT pg_catalog.format('column %s of %s is %s now, and was %s when the copy was planned', c.name, "
     "c.relid::pg_catalog.regclass, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), 'gone'), "
-    "c.type) "
-    "FROM unnest($3::oid[], $4::text[], $5::text[]) c(relid, name, type) LEFT JOIN pg_catalog.pg_attribute a "
-    "ON a.attrelid = c.relid AND a.attname = c.name AND NOT a.attisdropped "
-    "WHERE pg_catalog.format_type(a.atttypid, a.atttypmod) IS DISTINCT FROM c.type LIMIT 1)";
+    "pg_catalog.format_type(c.type, c.modifier)) "
+    "FROM unnest($3::oid[], $4::text[], $5::oid[], $6::int[]) c(relid, name, type, modifier) "
+    "LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relid AND a.attname = c.name AND NOT "
+    "a.attisdropped WHERE (a.atttypid, a.atttypmod) IS DISTINCT FROM (c.type, c.modifier) LIMIT 1)";
 
 [[noreturn]] void throw_other_column(const std::string& what) {
   throw Error(what, "do the same to the target's table, then run the same command again").on("source");
