@@ -37,21 +37,27 @@ void check_server(Context& context) {
   check_recovery(context);
   check_same_database(context);
   for (Side* side : {&context.source, &context.target}) {
-    check_wal_level(context, *side);
-    check_slots_and_walsenders(context, *side);
+    if (context.streams()) {
+      check_wal_level(context, *side);
+      check_slots_and_walsenders(context, *side);
+    }
     check_leftover(context, *side);
   }
   check_encoding_and_collation(context);
   check_extensions(context);
-  check_target_empty(context);
+  check_target_content(context);
 }
 
 void check_privileges(Context& context) {
   for (Side* side : {&context.source, &context.target}) {
     check_role(context, *side);
-    check_replica_role(context, *side);
+    if (context.streams()) {
+      check_replica_role(context, *side);
+    }
   }
-  check_table_ownership(context);
+  if (context.streams()) {
+    check_table_ownership(context);
+  }
   check_schema_usage(context);
   check_sequence_privileges(context);
 }
@@ -68,7 +74,9 @@ void check_tables(Context& context) {
 }
 
 void check_objects(Context& context) {
-  check_roles(context);
+  if (context.restores()) {
+    check_roles(context);
+  }
   check_left_out(context);
   check_event_triggers(context);
   check_target_row_security(context);
@@ -98,14 +106,24 @@ base::Findings run_checks(const CheckInput& input) {
   const WalSample before = sample_wal(context.source);
   check_server(context);
   check_privileges(context);
-  check_tables(context);
+  if (context.streams()) {
+    check_tables(context);
+  }
   check_objects(context);
-  check_clients(context);
+  if (context.streams()) {
+    check_clients(context);
+  }
   check_connections(context, context.source);
   check_connections(context, context.target);
-  check_locks(context);
-  check_pg_dump(context);
-  check_runway(context, before);
+  if (context.streams()) {
+    check_locks(context);
+  }
+  if (context.restores()) {
+    check_pg_dump(context);
+  }
+  if (context.streams()) {
+    check_runway(context, before);
+  }
   for (base::Finding& finding : context.findings) {
     if (finding.severity == base::Severity::blocks && accepted(input.accepted, finding)) {
       finding.severity = base::Severity::warns;
@@ -137,7 +155,9 @@ const std::vector<FindingKind>& finding_kinds() {
       {"collation-differs", "the databases' default collations differ"},
       {"extensions-missing", "an extension of the source isn't available on the target"},
       {"extension-version", "an extension has another version on the target"},
-      {"target-not-empty", "the target holds objects of its own"},
+      {"target-not-empty", "the target holds objects or rows of its own"},
+      {"target-differs", "a table that is on the target already can't take the source's rows"},
+      {"reset-target", "what --reset-target will take away"},
       {"missing-privilege", "our role lacks a right"},
       {"keyless-table", "a table without a replica identity"},
       {"identity-nothing", "a table with REPLICA IDENTITY NOTHING"},

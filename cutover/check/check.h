@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cutover/plan/plan.h"
 #include "replication/base/deadline.h"
 #include "replication/base/finding.h"
 #include "replication/catalog/catalog.h"
@@ -27,6 +28,10 @@ struct CheckInput {
   postgres::Connection& source;
   postgres::Connection& target;
   catalog::TableFilter filter = {};
+  // What is moved: decides which prerequisites count, and whether the target must be empty.
+  plan::Content content = plan::Content::all;
+  // What is in the way on the target will be dropped: listed, not blocking.
+  bool reset_target = false;
   // The plan lets us set REPLICA IDENTITY FULL on tables without a key.
   bool keyless_full = false;
   // Roles that the target lacks are made; false: they must be there.
@@ -49,6 +54,10 @@ struct CheckInput {
 
 // In the order of the groups below: server, privileges, tables, clients, capacity.
 base::Findings run_checks(const CheckInput& input);
+
+// "table public.a": what --reset-target would drop. Objects of extensions, the system's and our own aren't
+// there.
+std::vector<std::string> target_objects(postgres::Connection& target);
 
 // Whether anything blocks.
 bool blocks(const base::Findings& findings);

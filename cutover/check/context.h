@@ -26,6 +26,10 @@ struct Context {
   bool resuming = false;     // both sides carry the record of this very migration: what we made is expected
   base::Findings findings = {};
 
+  // A schema alone needs no stream; where the target has the schema already, nothing of it is restored.
+  bool streams() const { return input.content != plan::Content::schema_only; }
+  bool restores() const { return input.content != plan::Content::data_only; }
+
   void blocks(const Side& side, std::string_view id, std::string object, std::string message,
               std::string remedy);
   void warns(const Side& side, std::string_view id, std::string object, std::string message,
@@ -46,7 +50,8 @@ void check_slots_and_walsenders(Context& context, Side& side);
 void check_encoding_and_collation(Context& context);
 void check_extensions(Context& context);
 void check_leftover(Context& context, Side& side);
-void check_target_empty(Context& context);
+// target.cc
+void check_target_content(Context& context);
 // privileges.cc
 void check_role(Context& context, Side& side);
 void check_replica_role(Context& context, Side& side);

@@ -41,7 +41,7 @@ void check_role(Context& context, Side& side) {
                       AND pg_catalog.pg_has_role(oid, 'USAGE')),
            pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
            pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'), pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))");
-  if (!side.facts.replication && !row.boolean(0, 0)) {
+  if (context.streams() && !side.facts.replication && !row.boolean(0, 0)) {
     missing(context, side, "REPLICATION", "may not replicate", "ALTER ROLE " + user + " REPLICATION;");
   }
   if (!row.boolean(0, 1)) {

@@ -175,47 +175,4 @@ void check_extensions(Context& context) {
   }
 }
 
-void check_target_empty(Context& context) {
-  if (context.resuming)
-    return;
-  const postgres::Result rows = context.target.connection.exec(R"(
-    WITH spaces AS (
-      SELECT oid, nspname FROM pg_catalog.pg_namespace
-       WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pgcutover') AND nspname !~ '^pg_(toast|temp_)'
-    ), objects AS (
-      SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid, relnamespace AS space, relname AS name,
-             CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'matview'
-                          WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
-        FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'S', 'v', 'm', 'f', 'c')
-      UNION ALL
-      SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace, proname, 'function'
-        FROM pg_catalog.pg_proc
-      UNION ALL
-      SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace, typname, 'type'
-        FROM pg_catalog.pg_type
-       WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'b' AND typelem = 0)
-    ), everything AS (
-      SELECT o.class, o.oid, o.kind, s.nspname || '.' || o.name AS name FROM objects o JOIN spaces s ON s.oid = o.space
-      UNION ALL
-      SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, 'schema', nspname FROM spaces WHERE nspname <> 'public'
-      UNION ALL
-      SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid, 'large object', oid::text
-        FROM pg_catalog.pg_largeobject_metadata
-    )
-    SELECT o.kind || ' ' || o.name FROM everything o
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                        WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype = 'e')
-     ORDER BY o.kind = 'table' DESC, 1)");
-  if (rows.rows() == 0)
-    return;
-  std::vector<std::string> names;
-  for (int i = 0; i < rows.rows(); ++i)
-    names.push_back(rows.text(i, 0));
-  const std::string database = context.target.facts.database;
-  context.blocks(
-      context.target, "target-not-empty", database,
-      "the target holds " + std::to_string(names.size()) + " object(s): " + list_text(names),
-      "give an empty database: CREATE DATABASE ... TEMPLATE template0; nothing is ever dropped for you");
-}
-
 }  // namespace cutover::check

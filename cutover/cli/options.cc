@@ -41,6 +41,16 @@ void check_options(const Arguments& arguments) {
   }
 }
 
+void check_content(const Arguments& arguments) {
+  const auto given = [&](std::string_view name) {
+    return std::any_of(arguments.values.begin(), arguments.values.end(),
+                       [&](const auto& pair) { return pair.first->name == name; });
+  };
+  if (given("data-only") && given("schema-only")) {
+    throw base::UsageError("--data-only and --schema-only exclude each other", "keep one of them");
+  }
+}
+
 void check_action(const Arguments& arguments) {
   static const std::map<std::string, std::vector<std::string>> kActions{
       {"sequences", {"list", "plan", "bump", "watch"}}, {"journal", {"stat", "cat", "replay"}}};
@@ -149,6 +159,7 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   }
   check_verb(arguments.verb);
   check_options(arguments);
+  check_content(arguments);
   check_action(arguments);
 
   Invocation invocation;

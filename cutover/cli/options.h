@@ -34,6 +34,7 @@ struct Invocation {
   bool watch = false;                    // status: again and again
   bool no_wait = false;                  // don't wait for the controller's answer
   bool target_lost = false;              // rollback --target-lost
+  bool reset_target = false;             // run: drop what is in the way on the target; check, plan: list it
   std::vector<std::string> tables;       // resync: what to copy
   std::optional<std::int64_t> max_rate;  // throttle: MB a second; where it was said
   std::string until;                     // run: the step after which to stop; empty = the gate

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 
+#include "cutover/check/check.h"
 #include "cutover/state/status.h"
 #include "cutover/steps/link.h"
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/reset.h"
 #include "replication/catalog/catalog.h"
 #include "replication/catalog/server.h"
 #include "sequences/sequences.h"
@@ -44,6 +46,9 @@ std::map<std::string, std::string> values_of(const plan::Plan& plan, const catal
       std::to_string(plan.copy_jobs) + " at a time" +
       (largest == nullptr ? "" : "; largest " + largest->display() + " " + state::bytes_text(largest->bytes));
   values["indexes"] = std::to_string(plan.index_jobs) + " at a time";
+  if (plan.content == plan::Content::data_only) {
+    values["schema"] = values["indexes"] = "nothing: --data-only takes the target's as it is";
+  }
   values["foreign-keys"] = std::to_string(source.foreign_keys.size()) + " foreign keys, " +
                            std::to_string(source.matviews.size()) + " matviews";
   values["way-back"] = "slot " + steps::slot_name(plan.name, steps::Side::target);
@@ -59,9 +64,27 @@ std::map<std::string, std::string> values_of(const plan::Plan& plan, const catal
   return values;
 }
 
+// What --reset-target takes away before the first step.
+std::string dropped_text(const plan::Plan& plan, replication::postgres::Connection& target) {
+  std::vector<std::string> names;
+  if (plan.content == plan::Content::data_only) {
+    for (const auto& name : steps::tables_to_empty(target, plan.tables)) {
+      names.push_back("rows of " + name);
+    }
+  } else {
+    names = check::target_objects(target);
+  }
+  std::string text = "--reset-target, before the first step, drops " + std::to_string(names.size()) +
+                     " object(s) on the target:\n";
+  for (const auto& name : names) {
+    text += "  " + name + "\n";
+  }
+  return text + "\n";
+}
+
 }  // namespace
 
-std::string plan_text(const plan::Plan& plan, steps::Servers& servers) {
+std::string plan_text(const plan::Plan& plan, steps::Servers& servers, bool reset_target) {
   auto& source = servers.source();
   auto& target = servers.target();
   const auto content = catalog::load(source, plan.tables);
@@ -69,8 +92,11 @@ std::string plan_text(const plan::Plan& plan, steps::Servers& servers) {
   std::string text = "migration " + plan.name + ", strategy " + plan.strategy + "\n";
   text += server_line("source", catalog::server_facts(source), plan.source.describe());
   text += server_line("target", catalog::server_facts(target), plan.target.describe()) + "\n";
+  if (reset_target) {
+    text += dropped_text(plan, target);
+  }
   int number = 0;
-  for (const auto& step : steps::switchover_steps()) {
+  for (const auto& step : steps::steps_of(plan.content)) {
     if (step.id == "hold") {
       text += "\n`pgcutover switch`, one pause; anything that fails before the commit is undone:\n";
     }

@@ -8,6 +8,7 @@
 
 namespace cutover::cli {
 
-std::string plan_text(const plan::Plan& plan, steps::Servers& servers);
+// `reset_target`: names what would be dropped.
+std::string plan_text(const plan::Plan& plan, steps::Servers& servers, bool reset_target);
 
 }  // namespace cutover::cli

@@ -163,6 +163,15 @@ void add_plan_options(std::vector<Option>& table) {
                       }));
   table.push_back(many("accept", "ID", "a finding that shall warn instead of block",
                        [](Invocation& i, const Value& v) { i.plan.accepted.push_back(not_empty(v)); }));
+  const auto content = [](std::string_view name, plan::Content meant, std::string_view meaning) {
+    auto option = flag(name, &Invocation::json, "", meaning, true);
+    option.apply = [meant](Invocation& i, const Value&) { i.plan.content = meant; };
+    return option;
+  };
+  table.push_back(content("data-only", plan::Content::data_only,
+                          "the target has the tables already, empty and alike: copy rows into them"));
+  table.push_back(content("schema-only", plan::Content::schema_only,
+                          "the schema, no rows and no stream: `run` ends when it is there"));
   table.push_back(
       one("jobs", "j", "N", "", "tables copied at the same time (default 2)",
           [](Invocation& i, const Value& v) { i.plan.copy_jobs = static_cast<int>(number(v, 1, 64)); }));
@@ -257,9 +266,11 @@ void add_verb_options(std::vector<Option>& table) {
   table.push_back(flag("no-wait", &Invocation::no_wait,
                        " switch rollback verify finish cancel resync throttle ",
                        "don't wait for the controller's answer"));
-  table.push_back(flag("yes", &Invocation::yes, " rollback finish cancel unfence sequences ",
-                       "don't ask; `sequences watch`: issue new ranges too"));
+  table.push_back(flag("yes", &Invocation::yes, " run rollback finish cancel unfence sequences ",
+                       "don't ask (run: for --reset-target); `sequences watch`: issue new ranges too"));
   table.back().letter = "y";
+  table.push_back(flag("reset-target", &Invocation::reset_target, " check plan run ",
+                       "drop everything that the target's database holds before beginning; lists it first"));
   table.push_back(flag("target-lost", &Invocation::target_lost, " rollback ",
                        "the target is gone: open the source, losing what only the target had"));
   table.push_back(flag("watch", &Invocation::watch, " status ", "again and again, until interrupted"));

@@ -37,6 +37,7 @@ steps::ControllerOptions controller_options(const Invocation& invocation) {
   options.takeover = invocation.takeover;
   options.source_free_bytes = invocation.source_free_bytes;
   options.until = invocation.until;
+  options.reset_target = invocation.reset_target;
   options.interactive = !invocation.json && invocation.log_format == base::log::Format::text &&
                         state::Terminal::stderr_is_terminal();
   return options;
@@ -64,7 +65,8 @@ int print_reply(const steps::Outcome& reply, const std::string& file) {
 
 int check(const Invocation& invocation, const base::Stop& stop) {
   steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
-  const auto findings = steps::check_both(invocation.plan, servers, invocation.source_free_bytes);
+  const auto findings =
+      steps::check_both(invocation.plan, servers, invocation.source_free_bytes, invocation.reset_target);
   std::cout << (invocation.json ? state::findings_json(findings) : state::findings_text(findings))
             << std::flush;
   return code(check::blocks(findings) ? ExitCode::findings : ExitCode::done);
@@ -72,26 +74,7 @@ int check(const Invocation& invocation, const base::Stop& stop) {
 
 int show_plan(const Invocation& invocation, const base::Stop& stop) {
   steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
-  std::cout << plan_text(invocation.plan, servers) << std::flush;
-  return code(ExitCode::done);
-}
-
-int run(const Invocation& invocation, const base::Stop& stop) {
-  steps::Controller controller(invocation.plan, controller_options(invocation), stop);
-  return print_reply(controller.run(), "");
-}
-
-int status(const Invocation& invocation, const base::Stop& stop) {
-  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
-  const auto look = [&] {
-    const auto live = steps::read_live_status(invocation.plan, servers);
-    std::cout << (invocation.json ? state::to_json(live) + "\n" : state::render_text(live)) << std::flush;
-  };
-  if (invocation.watch) {
-    watch(invocation.interval, stop, look);
-  } else {
-    look();
-  }
+  std::cout << plan_text(invocation.plan, servers, invocation.reset_target) << std::flush;
   return code(ExitCode::done);
 }
 
@@ -109,6 +92,33 @@ void confirm(const Invocation& invocation, const std::string& what) {
   if (answer != "y" && answer != "yes") {
     throw base::UsageError(invocation.verb + " was not confirmed: nothing was changed");
   }
+}
+
+int run(const Invocation& invocation, const base::Stop& stop) {
+  if (invocation.reset_target) {
+    confirm(invocation, "--reset-target " +
+                            std::string(invocation.plan.content == plan::Content::data_only
+                                            ? "empties the tables of the target's database"
+                                            : "drops everything in the target's database") +
+                            " (" + invocation.plan.target.describe() +
+                            ") before the migration begins; `pgcutover check --reset-target` lists it");
+  }
+  steps::Controller controller(invocation.plan, controller_options(invocation), stop);
+  return print_reply(controller.run(), "");
+}
+
+int status(const Invocation& invocation, const base::Stop& stop) {
+  steps::Servers servers(invocation.plan, invocation.connect_timeout, stop, steps::Who::reader);
+  const auto look = [&] {
+    const auto live = steps::read_live_status(invocation.plan, servers);
+    std::cout << (invocation.json ? state::to_json(live) + "\n" : state::render_text(live)) << std::flush;
+  };
+  if (invocation.watch) {
+    watch(invocation.interval, stop, look);
+  } else {
+    look();
+  }
+  return code(ExitCode::done);
 }
 
 state::CommandRequest request_of(const Invocation& invocation) {

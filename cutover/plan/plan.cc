@@ -122,6 +122,12 @@ void check_apps(const Plan& plan) {
 
 }  // namespace
 
+std::string_view to_string(Content content) {
+  return content == Content::data_only     ? "data-only"
+         : content == Content::schema_only ? "schema-only"
+                                           : "all";
+}
+
 bool Plan::accepts(std::string_view finding_id) const {
   return std::find(accepted.begin(), accepted.end(), finding_id) != accepted.end();
 }

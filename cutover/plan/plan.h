@@ -59,6 +59,14 @@ struct App {
   std::optional<CommandSpec> command;
 };
 
+// What of the database `run` brings to the target: pg_restore's words.
+enum class Content {
+  all,
+  data_only,    // the target has the schema already: rows and stream only
+  schema_only,  // neither rows nor stream: `run` ends when the schema is there
+};
+std::string_view to_string(Content content);
+
 enum class VerifyGate { none, full };
 
 struct Gates {
@@ -81,6 +89,7 @@ struct Plan {
   bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
   bool create_roles = true;           // make the roles that the target lacks; false = they must be there
   std::vector<std::string> accepted;  // ids of findings that shall not block
+  Content content = Content::all;
   int copy_jobs = 2;
   int index_jobs = 2;
   std::int64_t split_above_mb = 0;    // larger tables are copied in parts by all jobs; 0 = by itself

@@ -6,6 +6,7 @@
 #include "cutover/check/check.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
+#include "cutover/steps/reset.h"
 #include "cutover/steps/settle.h"
 #include "cutover/steps/takeover.h"
 #include "replication/base/log.h"
@@ -24,9 +25,12 @@ Outcome outcome(base::ExitCode code, std::string message, std::string output) {
   return result;
 }
 
-base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes) {
+base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes,
+                          bool reset_target) {
   check::CheckInput input{.source = servers.source(), .target = servers.target()};
   input.filter = plan.tables;
+  input.content = plan.content;
+  input.reset_target = reset_target;
   input.keyless_full = plan.keyless_full;
   input.create_roles = plan.create_roles;
   input.jobs = plan.copy_jobs;
@@ -59,14 +63,15 @@ void Controller::check_identity(const RunRecord& run) {
 
 // Nothing exists yet: check first, so that a refusal has changed nothing.
 void Controller::begin_migration() {
-  const auto findings = check_both(plan_, servers_, options_.source_free_bytes);
+  const auto findings = check_both(plan_, servers_, options_.source_free_bytes, options_.reset_target);
   publisher_.update([&](state::Status& status) { status.findings = findings; });
   if (check::blocks(findings)) {
     throw base::Error("not begun:\n" + state::findings_text(findings),
                       "mend what blocks, or accept it by name")
         .with_exit(base::ExitCode::findings);
   }
-  if (catalog::load(servers_.source(), plan_.tables).tables.empty()) {
+  if (plan_.content != plan::Content::schema_only &&
+      catalog::load(servers_.source(), plan_.tables).tables.empty()) {
     throw base::UsageError("there is no table to move" +
                                std::string(plan_.tables.include.empty() ? "" : " that `include` matches"),
                            "see tables: {include, exclude} in the plan");
@@ -79,7 +84,16 @@ void Controller::begin_migration() {
   context_.run = {random_hex(8),   plan_.name,     source.system_identifier, target.system_identifier,
                   source.database, target.database};
   // The target's record is the one that makes a migration begun: it is written last.
+  if (options_.reset_target) {
+    reset_target(servers_.target(), plan_);
+  }
   put_fact(servers_.target(), context_.token, "extensions.before", extension_names(servers_.target()));
+  if (plan_.content != plan::Content::data_only) {
+    if (const auto held = check::target_objects(servers_.target()).size(); held > 0) {  // accepted by name
+      put_fact(servers_.target(), context_.token, "target.held", std::to_string(held));
+    }
+  }
+  put_fact(servers_.target(), context_.token, "content", plan::to_string(plan_.content));
   write_run(servers_.source(), context_.run, context_.token);
   write_run(servers_.target(), context_.run, context_.token);
 }
@@ -106,6 +120,9 @@ bool Controller::attach(bool may_begin) {
   if (run) {
     check_identity(*run);
     context_.run = *run;
+    if (options_.reset_target) {
+      base::log::warn("the migration has begun already: --reset-target drops nothing any more");
+    }
     if (begun_ending(target) && !schema_exists(servers_.source())) {
       only_trace_left_ = true;  // nothing of the source's may be made again, nor be settled
       context_.token = take_over(servers_, {Side::target});
@@ -151,8 +168,27 @@ void Controller::open_link() {
   link_ = preparation_.run(options_.until, [this] { keep_lock(); });
 }
 
+// What was begun is gone on with; another content would be another migration.
+void Controller::require_same_content() {
+  const auto begun = begun_content(servers_.target());
+  if (begun != plan_.content) {
+    throw base::StateError(
+        "this migration was begun with content: " + std::string(plan::to_string(begun)) + ", not " +
+            std::string(plan::to_string(plan_.content)),
+        "call `pgcutover run` as it was called first, or `pgcutover cancel` to start over");
+  }
+}
+
+// Nothing to stream: with the schema there, nothing of ours has to stay.
+Outcome Controller::end_schema_only() {
+  open_side(servers_.target(), context_.token, 0);
+  drop_our_schemas(context_);
+  return outcome(base::ExitCode::done, "", "the target has the schema; nothing of this migration is left\n");
+}
+
 Outcome Controller::run() {
   attach(true);
+  require_same_content();
   open_link();
   if (!options_.until.empty()) {
     if (link_) {
@@ -160,6 +196,9 @@ Outcome Controller::run() {
     }
     retire();
     return outcome(base::ExitCode::done, "stopped after step " + options_.until + ", as asked");
+  }
+  if (plan_.content == plan::Content::schema_only) {
+    return end_schema_only();
   }
   base::log::info("streaming from the " + std::string(to_string(link_->from())));
   try {

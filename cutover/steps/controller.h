@@ -22,6 +22,7 @@ struct ControllerOptions {
   std::int64_t source_free_bytes = -1;  // of the source's WAL volume; -1 = unknown
   std::string until;                    // step after which `run` ends; empty = stay
   bool interactive = false;             // draw a live line
+  bool reset_target = false;            // a migration that begins: drop what is in the way on the target
 };
 
 // What a command came to: for the exit code and the two streams of whoever asked.
@@ -29,7 +30,8 @@ using Outcome = state::CommandReply;
 Outcome outcome(base::ExitCode code, std::string message, std::string output = {});
 
 // `check` of both servers under this plan.
-base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes);
+base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t source_free_bytes,
+                          bool reset_target = false);
 
 class Controller {
  public:
@@ -47,6 +49,8 @@ class Controller {
   void begin_migration();
   void check_identity(const RunRecord& run);
   void refuse_when_ending();
+  void require_same_content();
+  Outcome end_schema_only();
   void open_link();
   void serve();
   void turn();

@@ -4,6 +4,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
+#include "cutover/steps/reset.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -65,96 +66,7 @@ std::string reopen_text(postgres::Connection& closed) {
   return text;
 }
 
-// Drops what the query names, "TYPE name" a row.
-void drop_each(postgres::Connection& connection, const std::string& query,
-               const postgres::Params& params = {}) {
-  const auto rows = connection.exec(query, params);
-  for (int row = 0; row < rows.rows(); ++row) {
-    connection.exec("DROP " + rows.text(row, 0) + " CASCADE");
-  }
-}
-
-// Default rights of roles and schemas: revoked until each is what it is without an entry, which then goes.
-void drop_default_rights(postgres::Connection& connection) {
-  const auto rows = connection.exec(
-      "SELECT DISTINCT quote_ident(r.rolname), coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), "
-      "CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN "
-      "'T' THEN "
-      "'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END, "
-      "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.rolname) END, d.defaclnamespace = 0 AND "
-      "(a.grantee = "
-      "d.defaclrole OR a.grantee = 0 AND d.defaclobjtype IN ('f', 'T')), a.privilege_type IS NULL "
-      "FROM pg_default_acl d JOIN pg_roles r ON r.oid = d.defaclrole LEFT JOIN pg_namespace n ON n.oid = "
-      "d.defaclnamespace LEFT JOIN LATERAL aclexplode(d.defaclacl) a ON true LEFT JOIN pg_roles g ON g.oid = "
-      "a.grantee");
-  for (int row = 0; row < rows.rows(); ++row) {
-    const auto alter = "ALTER DEFAULT PRIVILEGES FOR ROLE " + rows.text(row, 0) + rows.text(row, 1);
-    if (!rows.boolean(row, 5) && !rows.boolean(row, 4)) {
-      connection.exec(alter + " REVOKE ALL ON " + rows.text(row, 2) + " FROM " + rows.text_or(row, 3, ""));
-    }
-    if (rows.text(row, 1).empty()) {  // what is there without an entry
-      connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO " + rows.text(row, 0));
-      if (rows.text(row, 2) == "FUNCTIONS" || rows.text(row, 2) == "TYPES") {
-        connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO PUBLIC");
-      }
-    }
-  }
-}
-
-// Everything in the database that isn't the system's, an extension's or ours, by asking what depends on each
-// schema. The target was found empty when the migration began, so all of it was put there by us.
-void empty_database(postgres::Connection& connection, const postgres::Params& extensions_before) {
-  constexpr std::string_view kObjects =
-      "SELECT o.type, o.identity FROM pg_namespace n "
-      "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = "
-      "'n', "
-      "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
-      "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
-      "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
-      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', "
-      "'a')) "
-      "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT 1";
-  for (auto rows = connection.exec(kObjects); rows.rows() > 0; rows = connection.exec(kObjects)) {
-    std::string type = rows.text(0, 0);
-    type = type == "statistics object" ? "statistics" : type;
-    connection.exec("DROP " + type + " IF EXISTS " + rows.text(0, 1) + " CASCADE");
-  }
-  drop_each(connection,
-            "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
-            extensions_before);
-  // What belongs to no schema.
-  constexpr std::string_view kOurs =
-      " AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.objid = x.oid AND e.deptype = 'e')";
-  drop_each(connection, "SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger x WHERE true" +
-                            std::string(kOurs));
-  drop_each(
-      connection,
-      "SELECT 'FOREIGN DATA WRAPPER ' || quote_ident(fdwname) FROM pg_foreign_data_wrapper x WHERE true" +
-          std::string(kOurs));
-  drop_each(
-      connection,
-      "SELECT 'CAST (' || format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL) || ')' "
-      "FROM pg_cast x WHERE oid >= 16384" +
-          std::string(kOurs));
-  connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
-  drop_default_rights(connection);
-  const auto schemas = connection.exec(
-      "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
-      "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
-      "'pg_namespace'::regclass "
-      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
-      "'pg_namespace'::regclass "
-      "AND e.objid = n.oid AND e.deptype = 'e')");
-  for (int row = 0; row < schemas.rows(); ++row) {
-    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
-  }
-}
-
 }  // namespace
-
-std::string extension_names(postgres::Connection& connection) {
-  return connection.one_value("SELECT coalesce(array_agg(extname), '{}')::text FROM pg_extension");
-}
 
 void require_finishable(Context& context) {
   if (!primary_side(context.servers.source(), context.servers.target())) {
@@ -196,6 +108,11 @@ void drop_last_trace(Context& context, const Tell& tell) {
   drop_schema(target, context.token, Drop::commit);
 }
 
+void drop_our_schemas(Context& context) {
+  drop_schema(context.servers.source(), context.token, Drop::commit);
+  drop_schema(context.servers.target(), context.token, Drop::commit);
+}
+
 void finish(Context& context, const Tell& tell) {
   require_finishable(context);
   const auto primary = primary_side(context.servers.source(), context.servers.target());
@@ -215,6 +132,26 @@ void finish(Context& context, const Tell& tell) {
   drop_schema(context.servers.target(), context.token, Drop::commit);
 }
 
+namespace {
+
+// All of it was put there by us: the target was found empty, or with empty tables.
+void empty_target(Context& context) {
+  auto& target = context.servers.target();
+  if (begun_content(target) == plan::Content::data_only) {
+    restore_identities(context, Side::target);
+    if (step_done(target, "schema")) {  // before that nothing of ours can be in the tables
+      empty_tables(target, context.plan.tables);
+    }
+  } else if (const auto held = read_fact(target, "target.held")) {
+    base::log::warn("nothing was dropped on the target: it held " + *held +
+                    " object(s) before the migration began; drop by hand what came with it");
+  } else {
+    drop_everything(target, read_fact(target, "extensions.before").value_or("{plpgsql}"));
+  }
+}
+
+}  // namespace
+
 void cancel(Context& context, const Tell& tell) {
   require_cancellable(context);
   drop_stream_objects(context);
@@ -222,7 +159,7 @@ void cancel(Context& context, const Tell& tell) {
   restore_identities(context, Side::source);
   auto& connection = context.servers.target();
   if (step_done(connection, "close-target")) {
-    empty_database(connection, {read_fact(connection, "extensions.before").value_or("{plpgsql}")});
+    empty_target(context);
     for (const auto& left : replication::snapshot::undo_roles_and_settings(connection)) {
       base::log::warn("not taken back on the target: " + left);
     }
@@ -232,7 +169,7 @@ void cancel(Context& context, const Tell& tell) {
   }
   drop_schema(context.servers.source(), context.token, Drop::commit);
   fault_point("cancel.after-source-schema");
-  tell("cancelled: source takes writes as before; the target is empty again\n");
+  tell("cancelled: source takes writes as before; the target is as it was, empty\n");
   drop_schema(connection, context.token, Drop::commit);
 }
 

@@ -18,12 +18,12 @@ using Tell = std::function<void(const std::string& text)>;
 // should know: which side takes writes, how to reopen the other.
 void finish(Context& context, const Tell& tell);
 
-// Drops the same on both sides and empties the target, which was empty when the migration began; gives
-// CONNECT back. Throws StateError once authority has moved.
+// Drops the same on both sides and empties the target, which was empty when the migration began (of tables
+// that were there the rows only); gives CONNECT back. Throws StateError once authority has moved.
 void cancel(Context& context, const Tell& tell);
 
-// The database's extensions as a text[] value: `cancel` drops those that came with the migration.
-std::string extension_names(postgres::Connection& connection);
+// Both sides without the tool's schema; the source's goes first.
+void drop_our_schemas(Context& context);
 
 // Throw StateError where finish or cancel can't be done now: asked before anything is stopped for them.
 void require_finishable(Context& context);

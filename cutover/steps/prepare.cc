@@ -6,6 +6,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/patience.h"
 #include "cutover/steps/rate_window.h"
+#include "cutover/steps/reset.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/check.h"
@@ -176,6 +177,10 @@ void Preparation::restore_schema() {
   if (!begin("schema", "copying")) {
     return;
   }
+  if (context_.plan.content == plan::Content::data_only) {
+    adopt_schema();
+    return;
+  }
   std::string message;
   if (context_.plan.create_roles) {
     message = snapshot::ensure_roles(source(), target()).summary();
@@ -187,6 +192,24 @@ void Preparation::restore_schema() {
   }
   done("schema", message);
   fault_point("run.after-pre-data");
+}
+
+// The target's tables were there: `check` has found them empty and alike. Looked at once more now that nobody
+// else can connect: what came in meanwhile isn't ours to delete.
+void Preparation::adopt_schema() {
+  if (const auto rows = tables_to_empty(target(), context_.plan.tables); !rows.empty()) {
+    throw base::StateError("the target's tables are not empty any more" + named(": ", rows),
+                           "`pgcutover cancel` leaves them as they are; empty them, then `pgcutover run`")
+        .on("target");
+  }
+  for (const auto& table : source_catalog().tables) {
+    // Set on the source when it was published; a restored schema would have it.
+    if (table.keyless() && table.replica_identity == 'f' && !table.unlogged) {
+      target().exec("ALTER TABLE ONLY " + table.qualified() + " REPLICA IDENTITY FULL");
+    }
+  }
+  quiet_receiver(Side::source);  // no trigger may fire for copied rows
+  done("schema", "the target's own, as it was found");
 }
 
 void Preparation::start_index_builder() {
@@ -217,8 +240,10 @@ void Preparation::copy() {
   options.pace = throttle_->begin_copy();
   options.token = context_.token;
   options.split_above_bytes = context_.plan.split_above_mb << 20;
-  start_index_builder();
-  options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
+  if (context_.plan.content == plan::Content::all) {
+    start_index_builder();
+    options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
+  }
   const auto before = snapshot::copy_state(target());
   const auto began = base::Clock::now();
   RateWindow window;
@@ -278,6 +303,10 @@ std::string Preparation::left_out() {
 
 void Preparation::restore_indexes() {
   if (!begin("indexes", "copying")) {
+    return;
+  }
+  if (context_.plan.content == plan::Content::data_only) {
+    done("indexes", "the target's own, as they were found");
     return;
   }
   if (!indexes_) {  // the copy was an earlier run's
@@ -403,13 +432,19 @@ void Preparation::restore_rest() {
   if (!begin("foreign-keys", "catching-up")) {
     return;
   }
+  auto content = source_catalog();
+  if (context_.plan.content == plan::Content::data_only) {
+    content.foreign_keys.clear();  // those that are there were never switched off for their owner
+  } else if (context_.plan.content == plan::Content::schema_only) {
+    content.matviews.clear();
+  }
   const auto violated =
-      snapshot::finish_tables(context_.servers.info(Side::target, "restore"), context_.token,
-                              source_catalog(), context_.plan.index_jobs, context_.servers.stop());
+      snapshot::finish_tables(context_.servers.info(Side::target, "restore"), context_.token, content,
+                              context_.plan.index_jobs, context_.servers.stop());
   for (const auto& key : violated) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
-  done("foreign-keys", std::to_string(source_catalog().foreign_keys.size()) + " foreign keys, " +
+  done("foreign-keys", std::to_string(content.foreign_keys.size()) + " foreign keys, " +
                            std::to_string(violated.size()) + " not valid" + named(": ", violated));
   fault_point("run.after-foreign-keys");
 }
@@ -462,7 +497,9 @@ std::unique_ptr<Link> Preparation::run(const std::string& until, const std::func
       {"slot", [&] { make_slot(); }},
       {"schema",
        [&] {
-         ensure_spool();  // from here on the source needn't keep its WAL for us
+         if (context_.plan.content != plan::Content::schema_only) {
+           ensure_spool();  // from here on the source needn't keep its WAL for us
+         }
          restore_schema();
        }},
       {"copy", [&] { copy(); }},
@@ -476,9 +513,10 @@ std::unique_ptr<Link> Preparation::run(const std::string& until, const std::func
       {"foreign-keys", [&] { restore_rest(); }},
       {"way-back", [&] { make_way_back(); }},
   };
+  const auto wanted = steps_of(context_.plan.content);
   for (const auto& [id, execute] : steps) {
     Patience patience(kStepBudget, context_.servers.stop());
-    bool done = false;
+    bool done = std::ranges::find(wanted, id, &StepInfo::id) == wanted.end();
     while (!done) {
       context_.servers.stop().check();
       done = patience.attempt(

@@ -27,6 +27,8 @@ struct StepInfo {
 };
 // Every step of the strategy in order, those of the hand-over included.
 const std::vector<StepInfo>& switchover_steps();
+// Those that a migration of this content takes: all, or for a schema alone those that bring it.
+std::vector<StepInfo> steps_of(plan::Content content);
 // Those of `run`, from "publish" to "way-back": what --until may name.
 std::vector<std::string> preparation_steps();
 
@@ -64,6 +66,7 @@ class Preparation {
   const replication::snapshot::SchemaArchive& schema_archive();
   void start_index_builder();
   void restore_schema();
+  void adopt_schema();
   void copy();
   std::string left_out();
   void restore_indexes();

@@ -1,4 +1,7 @@
 // The list that `plan` prints: every step of strategy switchover, in the order in which it is executed.
+#include <algorithm>
+#include <array>
+
 #include "cutover/steps/prepare.h"
 
 namespace cutover::steps {
@@ -42,6 +45,19 @@ const std::vector<StepInfo>& switchover_steps() {
       {"reverse", "stream the target's changes back to the source", "rollback loses nothing",
        "pgcutover finish"},
   };
+  return steps;
+}
+
+std::vector<StepInfo> steps_of(plan::Content content) {
+  auto steps = switchover_steps();
+  if (content == plan::Content::schema_only) {
+    static constexpr std::array kSchema{std::string_view("check"), std::string_view("close-target"),
+                                        std::string_view("schema"), std::string_view("indexes"),
+                                        std::string_view("foreign-keys")};
+    std::erase_if(steps, [](const StepInfo& step) {
+      return std::find(kSchema.begin(), kSchema.end(), step.id) == kSchema.end();
+    });
+  }
   return steps;
 }
 

@@ -173,6 +173,13 @@ std::optional<std::string> read_fact(postgres::Connection& connection, std::stri
   return connection.maybe_value("SELECT value FROM pgcutover.fact WHERE key = $1", {key});
 }
 
+plan::Content begun_content(postgres::Connection& target) {
+  const auto word = read_fact(target, "content");
+  return word == plan::to_string(plan::Content::data_only)     ? plan::Content::data_only
+         : word == plan::to_string(plan::Content::schema_only) ? plan::Content::schema_only
+                                                               : plan::Content::all;
+}
+
 std::map<std::string, std::string> read_facts(postgres::Connection& connection, std::string_view prefix) {
   const auto rows = connection.exec("SELECT key, value FROM pgcutover.fact WHERE starts_with(key, $1)",
                                     postgres::Params{prefix});

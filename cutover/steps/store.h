@@ -50,6 +50,8 @@ void put_fact(postgres::Connection& connection, const postgres::FencingToken& to
               std::string_view value);
 std::optional<std::string> read_fact(postgres::Connection& connection, std::string_view key);
 // Every fact whose key starts with `prefix`.
+// What the migration on this target was begun with.
+plan::Content begun_content(postgres::Connection& target);
 std::map<std::string, std::string> read_facts(postgres::Connection& connection, std::string_view prefix);
 
 // Orders from other processes. The asking side:

@@ -188,7 +188,9 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
   run_deferred(session);
   refresh_matviews(session, catalog.matviews);
   for (const auto& matview : catalog.matviews) {
-    session.exec("ANALYZE " + matview, Deadline::never());
+    if (session.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
+      session.exec("ANALYZE " + matview, Deadline::never());
+    }
   }
   for (const auto& table : catalog.tables) {  // autovacuum never analyzes these
     if (table.kind == catalog::TableKind::partitioned && !table.partition) {
@@ -201,6 +203,10 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
 
 void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews) {
   for (const auto& matview : matviews) {
+    if (!target.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
+      base::log::warn("materialized view " + matview + " isn't on the target: not refreshed");
+      continue;
+    }
     try {
       target.exec("REFRESH MATERIALIZED VIEW " + matview, Deadline::never());
     } catch (Error& error) {

@@ -151,6 +151,8 @@ TEST_CASE("an unknown option or verb is refused with the nearest one") {
 TEST_CASE("options are never abbreviated, doubled, or taken by a verb they don't belong to") {
   CHECK(contains(refusal(with({"run", "--max-pau", "5s"})), "unknown option"));
   CHECK(contains(refusal(with({"run", "--jobs", "1", "--jobs", "2"})), "--jobs is given twice"));
+  CHECK(contains(refusal(with({"run", "--data-only", "--schema-only"})), "exclude each other"));
+  CHECK(contains(refusal(with({"switch", "--reset-target"})), "--reset-target doesn't go with"));
   CHECK(contains(refusal(with({"status", "--until", "copy"})), "--until doesn't go with the verb 'status'"));
   CHECK(contains(refusal(with({"check", "--target-lost"})), "it goes with: rollback"));
 }

@@ -1,0 +1,100 @@
+// What the target holds before anything begins: nothing, tables that fit, or what --reset-target takes away.
+
+#include <algorithm>
+
+#include "cutover/check/context.h"
+#include "replication/catalog/fit.h"
+#include "replication/postgres/quote.h"
+
+namespace cutover::check {
+namespace {
+
+constexpr std::size_t kNamed = 1'000;  // of what is to be dropped: everything, as far as a person can read
+
+std::string sessions_text(Side& side) {
+  const auto sessions = catalog::foreign_sessions(side.connection).size();
+  return sessions == 0 ? "" : "; " + std::to_string(sessions) + " session(s) of others are connected to it";
+}
+
+void check_existing_tables(Context& context) {
+  const auto there = catalog::load(context.target.connection, context.input.filter);
+  for (const auto& misfit :
+       catalog::misfits(context.source.connection, context.target.connection, context.catalog, there)) {
+    using Kind = catalog::Misfit::Kind;
+    if (misfit.kind == Kind::holds_rows && context.input.reset_target) {
+      context.warns(context.target, "reset-target", misfit.object,
+                    misfit.message + ": --reset-target will delete them" + sessions_text(context.target),
+                    "leave --reset-target out where they are still needed");
+    } else {
+      context.blocks(context.target,
+                     misfit.kind == Kind::differs      ? "target-differs"
+                     : misfit.kind == Kind::holds_rows ? "target-not-empty"
+                                                       : "missing-privilege",
+                     misfit.object, misfit.message, misfit.remedy);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> target_objects(postgres::Connection& target) {
+  const postgres::Result rows = target.exec(R"(
+    WITH spaces AS (
+      SELECT oid, nspname FROM pg_catalog.pg_namespace
+       WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pgcutover') AND nspname !~ '^pg_(toast|temp_)'
+    ), objects AS (
+      SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid, relnamespace AS space, relname AS name,
+             CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'matview'
+                          WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
+        FROM pg_catalog.pg_class c WHERE relkind IN ('r', 'p', 'S', 'v', 'm', 'f', 'c')
+      UNION ALL
+      SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace, proname, 'function'
+        FROM pg_catalog.pg_proc
+      UNION ALL
+      SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace, typname, 'type'
+        FROM pg_catalog.pg_type
+       WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'b' AND typelem = 0)
+    ), everything AS (
+      SELECT o.class, o.oid, o.kind, s.nspname || '.' || o.name AS name FROM objects o JOIN spaces s ON s.oid = o.space
+      UNION ALL
+      SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, 'schema', nspname FROM spaces WHERE nspname <> 'public'
+      UNION ALL
+      SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid, 'large object', oid::text
+        FROM pg_catalog.pg_largeobject_metadata
+    )
+    SELECT o.kind || ' ' || o.name FROM everything o
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                        WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype = 'e')
+     ORDER BY o.kind = 'table' DESC, 1)");
+  std::vector<std::string> names;
+  for (int i = 0; i < rows.rows(); ++i)
+    names.push_back(rows.text(i, 0));
+  return names;
+}
+
+void check_target_content(Context& context) {
+  if (context.resuming)
+    return;
+  if (context.input.content == plan::Content::data_only) {
+    check_existing_tables(context);
+    return;
+  }
+  const auto names = target_objects(context.target.connection);
+  if (names.empty())
+    return;
+  const std::string database = context.target.facts.database;
+  const std::string count = std::to_string(names.size()) + " object(s): ";
+  if (context.input.reset_target) {
+    context.warns(
+        context.target, "reset-target", database,
+        "--reset-target will drop " + count + list_text(names, kNamed) + sessions_text(context.target),
+        "leave --reset-target out where any of it is still needed");
+    return;
+  }
+  context.blocks(
+      context.target, "target-not-empty", database, "the target holds " + count + list_text(names),
+      "give an empty database: CREATE DATABASE ... TEMPLATE template0; or --data-only, where these "
+      "are the source's tables, made beforehand and empty; or --reset-target, which drops it all");
+}
+
+}  // namespace cutover::check

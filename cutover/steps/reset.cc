@@ -1,0 +1,177 @@
+#include "cutover/steps/reset.h"
+
+#include <algorithm>
+
+#include "cutover/check/check.h"
+#include "replication/base/error.h"
+#include "replication/base/log.h"
+#include "replication/catalog/fit.h"
+#include "replication/postgres/quote.h"
+#include "replication/postgres/sqlstate.h"
+#include "replication/postgres/transaction.h"
+
+namespace cutover::steps {
+namespace {
+
+// Drops what the query names, "TYPE name" a row.
+void drop_each(postgres::Connection& connection, const std::string& query,
+               const postgres::Params& params = {}) {
+  const auto rows = connection.exec(query, params);
+  for (int row = 0; row < rows.rows(); ++row) {
+    connection.exec("DROP " + rows.text(row, 0) + " CASCADE");
+  }
+}
+
+// Default rights of roles and schemas: revoked until each is what it is without an entry, which then goes.
+void drop_default_rights(postgres::Connection& connection) {
+  const auto rows = connection.exec(
+      "SELECT DISTINCT quote_ident(r.rolname), coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), "
+      "CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN "
+      "'T' THEN "
+      "'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END, "
+      "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.rolname) END, d.defaclnamespace = 0 AND "
+      "(a.grantee = "
+      "d.defaclrole OR a.grantee = 0 AND d.defaclobjtype IN ('f', 'T')), a.privilege_type IS NULL "
+      "FROM pg_default_acl d JOIN pg_roles r ON r.oid = d.defaclrole LEFT JOIN pg_namespace n ON n.oid = "
+      "d.defaclnamespace LEFT JOIN LATERAL aclexplode(d.defaclacl) a ON true LEFT JOIN pg_roles g ON g.oid = "
+      "a.grantee");
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto alter = "ALTER DEFAULT PRIVILEGES FOR ROLE " + rows.text(row, 0) + rows.text(row, 1);
+    if (!rows.boolean(row, 5) && !rows.boolean(row, 4)) {
+      connection.exec(alter + " REVOKE ALL ON " + rows.text(row, 2) + " FROM " + rows.text_or(row, 3, ""));
+    }
+    if (rows.text(row, 1).empty()) {  // what is there without an entry
+      connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO " + rows.text(row, 0));
+      if (rows.text(row, 2) == "FUNCTIONS" || rows.text(row, 2) == "TYPES") {
+        connection.exec(alter + " GRANT ALL ON " + rows.text(row, 2) + " TO PUBLIC");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// By asking what depends on each schema.
+void drop_everything(postgres::Connection& connection, const std::string& extensions_kept) {
+  constexpr std::string_view kObjects =
+      "SELECT o.type, o.identity FROM pg_namespace n "
+      "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = "
+      "'n', "
+      "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
+      "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
+      "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
+      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', "
+      "'a')) "
+      "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT 1";
+  for (auto rows = connection.exec(kObjects); rows.rows() > 0; rows = connection.exec(kObjects)) {
+    std::string type = rows.text(0, 0);
+    type = type == "statistics object" ? "statistics" : type;
+    connection.exec("DROP " + type + " IF EXISTS " + rows.text(0, 1) + " CASCADE");
+  }
+  drop_each(connection,
+            "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
+            {extensions_kept});
+  // What belongs to no schema.
+  constexpr std::string_view kOurs =
+      " AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.objid = x.oid AND e.deptype = 'e')";
+  drop_each(connection, "SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger x WHERE true" +
+                            std::string(kOurs));
+  drop_each(connection, "SELECT 'SERVER ' || quote_ident(srvname) FROM pg_foreign_server x WHERE true" +
+                            std::string(kOurs));
+  drop_each(
+      connection,
+      "SELECT 'FOREIGN DATA WRAPPER ' || quote_ident(fdwname) FROM pg_foreign_data_wrapper x WHERE true" +
+          std::string(kOurs));
+  drop_each(
+      connection,
+      "SELECT 'CAST (' || format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL) || ')' "
+      "FROM pg_cast x WHERE oid >= 16384" +
+          std::string(kOurs));
+  connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
+  drop_default_rights(connection);
+  const auto schemas = connection.exec(
+      "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
+      "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
+      "'pg_namespace'::regclass "
+      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
+      "'pg_namespace'::regclass "
+      "AND e.objid = n.oid AND e.deptype = 'e')");
+  for (int row = 0; row < schemas.rows(); ++row) {
+    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
+  }
+}
+
+namespace {
+
+std::vector<const catalog::Table*> filled(postgres::Connection& connection, const catalog::Catalog& content) {
+  std::vector<const catalog::Table*> all;
+  for (const auto& table : content.tables) {
+    all.push_back(&table);
+  }
+  return catalog::tables_with_rows(connection, all);
+}
+
+}  // namespace
+
+std::vector<std::string> tables_to_empty(postgres::Connection& connection,
+                                         const catalog::TableFilter& filter) {
+  const auto content = catalog::load(connection, filter);
+  std::vector<std::string> names;
+  for (const auto* table : filled(connection, content)) {
+    names.push_back(table->display());
+  }
+  if (content.large_objects > 0) {
+    names.push_back(std::to_string(content.large_objects) + " large objects");
+  }
+  return names;
+}
+
+void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter) {
+  const auto content = catalog::load(connection, filter);
+  const auto tables = filled(connection, content);
+  postgres::Transaction transaction(connection);
+  connection.exec("SET LOCAL session_replication_role = replica");
+  // DELETE, where a table that stays has a foreign key to one that is emptied: TRUNCATE would want it too.
+  for (const auto* table : tables) {
+    const bool referenced = connection
+                                .one_row(
+                                    "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+                                    "AND confrelid = $1::pg_catalog.regclass)",
+                                    {table->qualified()})
+                                .boolean(0, 0);
+    connection.exec((referenced ? "DELETE FROM ONLY " : "TRUNCATE ONLY ") + table->qualified(),
+                    base::Deadline::never());
+  }
+  if (content.large_objects > 0) {
+    connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata", base::Deadline::never());
+  }
+  transaction.commit_or_throw();
+}
+
+std::string extension_names(postgres::Connection& connection) {
+  return connection.one_value("SELECT coalesce(array_agg(extname), '{}')::text FROM pg_extension");
+}
+
+void reset_target(postgres::Connection& target, const plan::Plan& plan) {
+  if (plan.content == plan::Content::data_only) {
+    const auto names = tables_to_empty(target, plan.tables);
+    empty_tables(target, plan.tables);
+    for (const auto& name : names) {
+      base::log::warn("--reset-target emptied " + name);
+    }
+    return;
+  }
+  const auto names = check::target_objects(target);
+  drop_everything(target, extension_names(target));
+  for (const auto& name : names) {
+    base::log::warn("--reset-target dropped " + name);
+  }
+  if (const auto left = check::target_objects(target); !left.empty()) {
+    throw base::Error("--reset-target could not drop " + left.front() +
+                          (left.size() > 1 ? " and " + std::to_string(left.size() - 1) + " more" : ""),
+                      "drop it yourself, or give an empty database")
+        .on("target");
+  }
+}
+
+}  // namespace cutover::steps

@@ -1,0 +1,33 @@
+// Emptying the target: before a migration begins (--reset-target), and when one is cancelled.
+//
+// What goes is gone: callers ask a person first. Each function is idempotent and can be called again after a
+// kill.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cutover/steps/servers.h"
+#include "replication/catalog/catalog.h"
+#include "replication/postgres/connection.h"
+
+namespace cutover::steps {
+
+// Drops everything in the database that isn't the system's, an extension's or ours. Of extensions those stay
+// that `extensions_kept` (a text[] value) names.
+void drop_everything(postgres::Connection& connection, const std::string& extensions_kept);
+
+// Tables of the filter that hold rows, and "large objects", as a person knows them.
+std::vector<std::string> tables_to_empty(postgres::Connection& connection,
+                                         const catalog::TableFilter& filter);
+// Empties every table of the filter that holds rows, and the large objects. One transaction; nothing but rows
+// goes.
+void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter);
+
+// The database's extensions as a text[] value.
+std::string extension_names(postgres::Connection& connection);
+
+// What `run --reset-target` does before it begins: as `check --reset-target` had listed.
+void reset_target(postgres::Connection& target, const plan::Plan& plan);
+
+}  // namespace cutover::steps

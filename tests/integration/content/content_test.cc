@@ -1,0 +1,142 @@
+// What `run` brings to the target, and what it may find there: a schema alone, rows alone into tables that
+// are there, and a target that is emptied by name only.
+#include <doctest/doctest.h>
+
+#include "tests/harness/text.h"
+#include "tests/harness/wait.h"
+#include "tests/scenario/scenario.h"
+
+using harness::has;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+using scenario::kDatabase;
+using scenario::Scenario;
+using scenario::Side;
+
+namespace {
+
+std::string relations(harness::Cluster& server) {
+  return server
+      .value(kDatabase,
+             "SELECT string_agg(n.nspname || '.' || c.relname || ' ' || c.relkind::text, ', ' ORDER BY "
+             "n.nspname, c.relname) "
+             "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' AND "
+             "n.nspname <> 'information_schema'")
+      .value_or("");
+}
+
+std::string count(harness::Cluster& server, const std::string& table) {
+  return server.value(kDatabase, "SELECT count(*) FROM " + table).value();
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a schema alone ends by itself; rows alone go into it, or are refused with a list of what differs") {
+  Scenario scenario;
+  const auto on_source = relations(scenario.source());
+
+  // Killed halfway, called again: the rest follows, and nothing of ours is left.
+  auto cut = scenario.start_run("run.after-pre-data:kill", {"--schema-only"});
+  cut->wait(Deadline::in(milliseconds(60'000)));
+  const auto other = scenario.tool({"run"});
+  CHECK(other.exit_code == 5);
+  CHECK_MESSAGE(has(other.errors, "begun with content: schema-only"), other.errors);
+  const auto schema = scenario.tool({"run", "--schema-only"});
+  CHECK_MESSAGE(schema.exit_code == 0, schema.errors);
+  CHECK(has(schema.output, "the target has the schema"));
+  CHECK(relations(scenario.target()) == on_source);  // the schema pgcutover is gone from both
+  CHECK(relations(scenario.source()) == on_source);
+  CHECK(count(scenario.target(), "shop.bank_transfer") == "0");
+  CHECK(scenario.source().value(kDatabase, "SELECT count(*) FROM pg_replication_slots") == "0");
+  CHECK_NOTHROW(scenario.target().connect(kDatabase, "app"));
+
+  CHECK(scenario.tool({"run"}).exit_code == 3);  // it isn't empty, and nothing was said about it
+
+  // Refused before anything happens, with all that differs.
+  scenario.target().sql(
+      kDatabase,
+      "INSERT INTO shop.bank_account VALUES (1, 0); ALTER TABLE shop.bank_transfer ADD COLUMN extra text; "
+      "ALTER TABLE shop.bank_transfer ALTER COLUMN amount TYPE text; "
+      "ALTER TABLE shop.bank_transfer ADD CONSTRAINT strict CHECK (id < 10)");
+  const auto refused = scenario.tool({"run", "--data-only"});
+  CHECK(refused.exit_code == 3);
+  for (const char* text : {"shop.bank_account: holds rows already", "has a column extra",
+                           "column amount is text", "has CHECK ((id < 10))"}) {
+    CHECK_MESSAGE(has(refused.errors, text), refused.errors);
+  }
+  CHECK(relations(scenario.source()) == on_source);
+  scenario.target().sql(kDatabase,
+                        "ALTER TABLE shop.bank_transfer DROP COLUMN extra, DROP CONSTRAINT strict, "
+                        "ALTER COLUMN amount TYPE bigint USING NULL");
+  // Rows go by name only.
+  const auto listed = scenario.tool({"check", "--data-only", "--reset-target"});
+  CHECK_MESSAGE(listed.exit_code == 0, listed.output);
+  CHECK(has(listed.output, "reset-target"));
+  CHECK(has(scenario.tool({"plan", "--data-only", "--reset-target"}).output, "rows of shop.bank_account"));
+  CHECK(count(scenario.target(), "shop.bank_account") == "1");
+
+  auto run = scenario.start_run("", {"--data-only", "--reset-target", "--yes"});
+  scenario.wait_state(*run, "ready");
+  CHECK(count(scenario.target(), "shop.bank_account") != "1");
+  const auto cancelled = scenario.tool({"cancel", "--yes"});
+  CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+  run->wait(Deadline::in(milliseconds(20'000)));
+  CHECK(relations(scenario.target()) == on_source);  // the tables stay, empty as they were
+  CHECK(count(scenario.target(), "shop.bank_account") == "0");
+  CHECK(count(scenario.target(), "shop.bank_transfer") == "0");
+
+  // Killed in the middle, then all the way and back.
+  cut = scenario.start_run("copy.table-done:kill", {"--data-only"});
+  cut->wait(Deadline::in(milliseconds(60'000)));
+  run = scenario.start_run("", {"--data-only"});
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("rows alone");
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  CHECK((scenario.expect_sound("switch") == Side::target));
+  const auto back = scenario.tool({"rollback"});
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK((scenario.expect_sound("rollback") == Side::source));
+  scenario.expect_equal("rollback");
+}
+
+TEST_CASE("what is in the way on the target is dropped by --reset-target alone, and listed before") {
+  Scenario scenario;
+  scenario.target().sql(kDatabase,
+                        "CREATE SCHEMA shop; CREATE TYPE shop.mood AS ENUM ('good'); "
+                        "CREATE TABLE shop.bank_account (id text, m shop.mood); "
+                        "INSERT INTO shop.bank_account VALUES ('of another time'); "
+                        "CREATE VIEW public.v AS SELECT * FROM shop.bank_account; "
+                        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; "
+                        "CREATE SEQUENCE public.s; SELECT lo_create(4711)");
+  const auto before = relations(scenario.target());
+  const auto refused = scenario.tool({"run"});
+  CHECK(refused.exit_code == 3);
+  CHECK(has(refused.errors, "target-not-empty"));
+  const auto unasked = scenario.tool({"run", "--reset-target"});
+  CHECK(unasked.exit_code == 2);
+  CHECK(has(unasked.errors, "--yes"));
+  const auto check = scenario.tool({"check", "--reset-target"});
+  CHECK_MESSAGE(check.exit_code == 0, check.output);
+  const auto plan = scenario.tool({"plan", "--reset-target"});
+  CHECK(plan.exit_code == 0);
+  for (const char* object : {"table shop.bank_account", "type shop.mood", "view public.v",
+                             "function public.f", "sequence public.s", "large object 4711", "schema shop"}) {
+    CHECK_MESSAGE(has(check.output, object), check.output);
+    CHECK_MESSAGE(has(plan.output, object), plan.output);
+  }
+  CHECK(relations(scenario.target()) == before);
+
+  auto run = scenario.start_run("", {"--reset-target", "--yes"});
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("reset and run");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM pg_largeobject_metadata WHERE oid = 4711") ==
+        "0");
+  scenario.stop_run(*run);
+  // A migration that has begun is never reset.
+  run = scenario.start_run("", {"--reset-target", "--yes"});
+  scenario.wait_state(*run, "ready");
+  CHECK(has(run->errors(), "--reset-target drops nothing any more"));
+  scenario.expect_equal("run again");
+}
