@@ -87,6 +87,7 @@ struct Plan {
   std::string strategy = "switchover";
   catalog::TableFilter tables;
   bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
+  bool follow_schema = false;         // schema changes of the safe kinds are made on the other side too
   bool create_roles = true;           // make the roles that the target lacks; false = they must be there
   std::vector<std::string> accepted;  // ids of findings that shall not block
   Content content = Content::all;

@@ -128,8 +128,9 @@ void Controller::require_verified(const plan::Plan& plan) {
   if (plan.gates.verify == plan::VerifyGate::none) {
     return;
   }
-  if (read_fact(servers_.target(), "verify.equal") != "yes") {
-    throw base::StateError("not begun: no comparison of both sides was equal yet",
+  if (const auto equal = read_fact(servers_.target(), "verify.equal"); equal != "yes") {
+    throw base::StateError("not begun: no comparison of both sides was equal yet" +
+                               (equal && equal->starts_with("not ") ? " (" + *equal + ")" : ""),
                            "`pgcutover verify` first, or gates: {verify: none} in the plan");
   }
   if (read_fact(servers_.target(), "verify.shape") != shape(context_)) {
@@ -151,6 +152,7 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
     throw base::StateError(std::string(to_string(other(from))) + " takes writes already: nothing to do",
                            "`pgcutover status` says where the migration stands");
   }
+  rewrite_watch_.tend(from, true);
   if (from == Side::source) {
     require_verified(plan);
   }
@@ -233,6 +235,7 @@ Outcome Controller::do_verify(bool as_json) {
   require_stream();
   const auto conflicts_before = std::to_string(last_conflict(servers_.at(other(link_->from()))));
   const auto compared_shape = shape(context_);
+  rewrite_watch_.tend(link_->from(), true);  // what comes later counts as not compared
   const auto comparison = compare_live(context_, *link_, [this](std::int64_t done, std::int64_t total) {
     publisher_.update([&](state::Status& status) {
       status.progress = {
@@ -244,6 +247,7 @@ Outcome Controller::do_verify(bool as_json) {
   put_fact(servers_.target(), context_.token, "verify.shape", compared_shape);
   put_fact(servers_.target(), context_.token, "verify.last", comparison_json(comparison));
   if (equal) {
+    rewrite_watch_.settled();
     const std::string side(to_string(other(link_->from())));
     put_fact(servers_.target(), context_.token, "conflicts-settled." + side, conflicts_before);
   }

@@ -49,7 +49,8 @@ Controller::Controller(const plan::Plan& plan, const ControllerOptions& options,
       publisher_(servers_, terminal_),
       context_{plan, servers_, {}, {}},
       preparation_(context_, publisher_),
-      sequence_watch_(context_) {}
+      sequence_watch_(context_),
+      rewrite_watch_(context_) {}
 
 Controller::~Controller() = default;
 

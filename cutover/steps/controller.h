@@ -12,6 +12,7 @@
 #include "cutover/steps/link.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
+#include "cutover/steps/schema_changes.h"
 #include "cutover/steps/sequence_watch.h"
 
 namespace cutover::steps {
@@ -88,6 +89,7 @@ class Controller {
   base::Clock::time_point tended_{}, advanced_{};
   std::int64_t changes_seen_ = 0;
   SequenceWatch sequence_watch_;
+  RewriteWatch rewrite_watch_;
 };
 
 }  // namespace cutover::steps

@@ -119,6 +119,15 @@ void Handover::drain() {
         "let schema changes end first, then try again")
         .on(to_string(from_));
   }
+  for (const auto& table : now.tables) {  // what a rewrite computes isn't in the stream
+    if (const auto* before = catalog_.find(table.oid);
+        before != nullptr && before->filenode != table.filenode) {
+      throw base::Error("table " + table.display() + " on the " + std::string(to_string(from_)) +
+                            " was rewritten or truncated while the switch began",
+                        "let that end first, then try again")
+          .on(to_string(from_));
+    }
+  }
   result_.fence_lsn = pass_marker(from(), link_, "fence " + attempt_, deadline_);
   changes_at_marker_ = link_.applier().stats().changes;
 }

@@ -1,5 +1,6 @@
 #include "cutover/steps/link.h"
 
+#include "cutover/steps/schema_changes.h"
 #include "replication/base/error.h"
 #include "replication/stream/marker.h"
 
@@ -34,7 +35,10 @@ replication::stream::ReceiverOptions receiver_options(const Servers& servers, co
 }
 
 Link::Link(const Servers& servers, const LinkOptions& options)
-    : from_(options.from), spool_(options.spool), queue_(kQueueItems, kQueueBytes) {
+    : from_(options.from),
+      spool_(options.spool),
+      schema_changes_(options.schema_changes),
+      queue_(kQueueItems, kQueueBytes) {
   const Side to = other(from_);
   replication::apply::ApplierOptions apply;
   apply.server = servers.info(to, "apply");
@@ -44,6 +48,11 @@ Link::Link(const Servers& servers, const LinkOptions& options)
   apply.filters = options.filters;
   apply.misfit_budget = kMisfit;
   apply.on_filter_passed = options.on_filter_passed;
+  if (schema_changes_) {
+    apply.mend = [this](const auto& relation, base::Lsn at) { return schema_changes_->mend(relation, at); };
+    apply.mend_types = [this] { return schema_changes_->mend_types(); };
+    apply.mended = [this](base::Lsn applied) { return schema_changes_->mended(applied); };
+  }
   apply.on_durable = [this](base::Lsn lsn) {
     if (spool_ != nullptr) {
       spool_->set_durable_lsn(lsn);
@@ -93,6 +102,10 @@ void Link::check() const {
   if (const auto why = failure()) {
     std::rethrow_exception(why);
   }
+}
+
+std::vector<std::string> Link::followed() const {
+  return schema_changes_ ? schema_changes_->followed() : std::vector<std::string>{};
 }
 
 std::string waiting_message(const replication::apply::ApplyStats& stats) {

@@ -16,6 +16,8 @@
 
 namespace cutover::steps {
 
+class SchemaChanges;
+
 // Names of the objects on the publishing side.
 std::string slot_name(const std::string& run, Side from);
 std::string publication_name(const std::string& run, Side from);
@@ -28,8 +30,9 @@ struct LinkOptions {
   postgres::FencingToken token;
   std::vector<replication::apply::SnapshotFilter> filters;
   std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread
-  replication::stream::Spool* spool = nullptr;  // running; receives in the link's place and outlives it
-  base::Lsn applied;                            // with a spool: what the target has
+  replication::stream::Spool* spool = nullptr;    // running; receives in the link's place and outlives it
+  base::Lsn applied;                              // with a spool: what the target has
+  std::shared_ptr<SchemaChanges> schema_changes;  // may be null
 };
 
 // How the slot of one direction is received.
@@ -48,12 +51,14 @@ class Link {
   replication::stream::Receiver& receiver() { return spool_ != nullptr ? spool_->receiver() : *receiver_; }
   // Why the stream ended, or null while it lives. Apply's failure is told before the receiver's.
   std::exception_ptr failure() const;
-  void check() const;  // throws the failure
+  void check() const;                         // throws the failure
+  std::vector<std::string> followed() const;  // schema changes, see SchemaChanges
 
  private:
   void stop_apply();
   Side from_;
   replication::stream::Spool* spool_;
+  std::shared_ptr<SchemaChanges> schema_changes_;
   replication::stream::ChunkQueue queue_;
   std::unique_ptr<replication::apply::Applier> applier_;
   std::unique_ptr<replication::stream::Receiver> receiver_;  // null with a spool

@@ -7,6 +7,7 @@
 #include "cutover/steps/patience.h"
 #include "cutover/steps/rate_window.h"
 #include "cutover/steps/reset.h"
+#include "cutover/steps/schema_changes.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/check.h"
@@ -126,6 +127,7 @@ void Preparation::publish() {
   catalog_.reset();
   const auto tables = source_catalog().published(source().server_major());
   stream::ensure_publication(source(), publication_name(context_.plan.name, Side::source), tables);
+  RewriteWatch(context_).tend(Side::source, true);
   done("publish", std::to_string(tables.size()) + " tables published");
   fault_point("run.after-prepare-source");
 }
@@ -347,6 +349,7 @@ LinkOptions Preparation::link_options(Side from) {
       std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
   options.token = context_.token;
+  options.schema_changes = std::make_shared<SchemaChanges>(context_, from);
   return options;
 }
 

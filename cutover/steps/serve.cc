@@ -133,6 +133,7 @@ void Controller::tend() {
   }
   stream::write_heartbeat(servers_.at(link_->from()));
   sequence_watch_.tend(link_->from());
+  rewrite_watch_.tend(link_->from());
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   if (now - advanced_ >= kAdvance) {
     advanced_ = now;
@@ -189,6 +190,17 @@ void Controller::refresh_status(state::Status& status) {
                        : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
   if (!stats.waiting_for.empty()) {
     status.message = waiting_message(stats);
+  }
+  std::erase_if(status.findings, [](const base::Finding& finding) {
+    return finding.id == "table-rewritten" || finding.id == "schema-change-followed";
+  });
+  for (auto& finding : rewrite_watch_.findings()) {
+    status.findings.push_back(std::move(finding));
+  }
+  for (const auto& statement : link_->followed()) {
+    status.findings.push_back({base::Severity::warns, "schema-change-followed",
+                               std::string(to_string(other(from))), "", "was run here: " + statement,
+                               "`pgcutover verify` before the switch"});
   }
   status.slots.clear();
   for (const Side side : {Side::source, Side::target}) {

@@ -24,6 +24,7 @@
 
 #include "replication/base/deadline.h"
 #include "replication/base/lsn.h"
+#include "replication/pgoutput/relation_cache.h"
 #include "replication/postgres/conninfo.h"
 #include "replication/postgres/fencing_token.h"
 #include "replication/stream/receiver.h"
@@ -36,6 +37,12 @@ struct SnapshotFilter {
   std::string schema, name;
   std::string snapshot;
   std::string marker;
+};
+
+// What was done about a relation that doesn't fit the target.
+struct Mend {
+  bool done = false;  // the target was changed: look again
+  std::string text;   // what was run; where not done: why not, or what a person has to run. May be empty
 };
 
 struct ApplierOptions {
@@ -56,6 +63,13 @@ struct ApplierOptions {
   // statement was run on the target. Nothing is lost or reordered, the slot keeps the changes. 0 = it ends at
   // once.
   base::milliseconds misfit_budget{0};
+  // All of these may be empty, and are called in apply's thread while no transaction of it is open.
+  // A relation doesn't fit; its first row that needs the new shape is of the transaction at `commit_lsn`.
+  std::function<Mend(const pgoutput::CachedRelation& relation, base::Lsn commit_lsn)> mend;
+  // A value was refused: may an enum lack a label? Neither done nor a text: no.
+  std::function<Mend()> mend_types;
+  // Everything up to here is applied, after a mend or a start: false where it wants to be called again.
+  std::function<bool(base::Lsn applied)> mended;
   // Called (apply's thread) whenever more became durable on the target: feeds Receiver::set_durable_lsn.
   std::function<void(base::Lsn)> on_durable;
   // Called (apply's thread) when a filter's marker was applied, so that its owner can mark it as passed.

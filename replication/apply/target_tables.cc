@@ -7,6 +7,7 @@
 #include "replication/apply/quiet.h"
 #include "replication/apply/row_type.h"
 #include "replication/base/check.h"
+#include "replication/catalog/evolution.h"
 #include "replication/postgres/quote.h"
 
 namespace replication::apply {
@@ -110,7 +111,7 @@ std::vector<UniqueIndex> load_unique_indexes(postgres::Connection& connection, b
   return indexes;
 }
 
-void check_type(const TargetTable& table, const TargetColumn& target, const pgoutput::CachedColumn& source,
+void check_type(const TargetTable& table, TargetColumn& target, const pgoutput::CachedColumn& source,
                 postgres::Connection& connection) {
   const bool user_defined = source.type >= kFirstUserOid || target.type >= kFirstUserOid;
   if (user_defined ||
@@ -121,6 +122,13 @@ void check_type(const TargetTable& table, const TargetColumn& target, const pgou
   params.integer(source.type).integer(source.typmod);
   const std::string wanted =
       connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)", params);
+  if (catalog::widens(source.type, source.typmod, target.type, target.typmod)) {
+    if (source.type != target.type) {
+      target.sent_as = source.type;
+      target.sent_as_name = wanted;
+    }
+    return;
+  }
   throw TargetMisfit(
       "column " + quote_identifier(target.name) + " of " + table.display + " is " + target.type_name +
           " here and " + wanted + " where the changes come from",

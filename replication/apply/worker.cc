@@ -6,6 +6,7 @@
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
+#include "replication/postgres/sqlstate.h"
 
 namespace replication::apply {
 namespace {
@@ -15,7 +16,7 @@ constexpr base::milliseconds kQueueWait{10};
 constexpr base::milliseconds kDurablePoll{50};
 constexpr base::milliseconds kStoreInterval{1'000};
 constexpr base::milliseconds kBackoffFirst{50}, kBackoffMax{5'000};
-constexpr base::milliseconds kMisfitPoll{500};
+constexpr base::milliseconds kMisfitPoll{500}, kMendPoll{5'000};
 constexpr int kAttemptsMax = 3;  // a table that changes more often than this while one batch is written
 constexpr std::size_t kNotDurableMax = 10'000;
 
@@ -67,8 +68,10 @@ void Worker::run() noexcept {
 }
 
 template <typename Action>
-auto Worker::until_it_fits(Action action) -> decltype(action()) {
+auto Worker::until_it_fits(const pgoutput::CachedRelation* relation, Action action) -> decltype(action()) {
   const auto budget = base::Deadline::in(options_.misfit_budget);
+  auto mend_due = base::Deadline::in(base::milliseconds{0});
+  std::string unmended;
   bool interrupted = false;
   for (;;) {
     try {
@@ -84,15 +87,24 @@ auto Worker::until_it_fits(Action action) -> decltype(action()) {
       }
       return result;
     } catch (const TargetMisfit& misfit) {
-      if (budget.expired() || control_.stopping()) {
+      if (control_.stopping()) {
         throw;
       }
       if (parts_written_ && !interrupted) {
         lose_session();  // its locks would be in the operator's way
         interrupted = true;
       }
-      if (stats_.waiting_for != misfit.describe()) {
-        stats_.waiting_for = misfit.describe();
+      if (relation != nullptr && options_.mend && mend_due.expired()) {
+        if (mend(*relation, unmended)) {
+          continue;
+        }
+        mend_due = base::Deadline::in(kMendPoll);
+      }
+      if (budget.expired()) {
+        throw;
+      }
+      if (const auto what = misfit.describe() + unmended; stats_.waiting_for != what) {
+        stats_.waiting_for = what;
         base::log::warn("apply " + options_.direction + " waits: " + stats_.waiting_for);
         control_.publish(stats_);
       }
@@ -101,8 +113,38 @@ auto Worker::until_it_fits(Action action) -> decltype(action()) {
   }
 }
 
+bool Worker::mend(const pgoutput::CachedRelation& relation, std::string& why) {
+  const auto at = batch_.transactions.empty() ? position_ : batch_.transactions.back().commit_lsn;
+  const auto done = options_.mend(relation, at);
+  if (done.done) {
+    base::log::info("apply " + options_.direction + ": a schema change was followed: " + done.text);
+    mended_ = true;
+    return true;
+  }
+  why = done.text.empty() ? "" : "\nnot followed by itself: " + done.text;
+  return false;
+}
+
+bool Worker::labels_came() {
+  if (!options_.mend_types) {
+    return false;
+  }
+  bool waited = false;
+  return until_it_fits(nullptr, [&] {
+    const auto mended = options_.mend_types();
+    if (mended.done) {
+      base::log::info("apply " + options_.direction + ": a schema change was followed: " + mended.text);
+    } else if (!mended.text.empty()) {
+      waited = true;
+      throw TargetMisfit("an enum has a label in the stream that it lacks here", mended.text)
+          .on(options_.server_name);
+    }
+    return mended.done || waited;
+  });
+}
+
 const TargetTable& Worker::look_up(const pgoutput::CachedRelation& relation) {
-  return until_it_fits([&]() -> const TargetTable& {
+  return until_it_fits(&relation, [&]() -> const TargetTable& {
     const TargetTable* table = nullptr;
     settle(std::nullopt, [&] {
       table = &tables_.get(
@@ -116,7 +158,7 @@ const TargetTable& Worker::look_up(const pgoutput::CachedRelation& relation) {
 bool Worker::reload_tables() {
   bool changed = false;
   const auto refreshed = [&](const TargetTable* table) {
-    return &until_it_fits([&]() -> const TargetTable& {
+    return &until_it_fits(nullptr, [&]() -> const TargetTable& {
       const TargetTable* now = nullptr;
       settle(std::nullopt, [&] {
         now = &tables_.refresh(
@@ -158,6 +200,14 @@ WriteCounts Worker::write(std::optional<base::Lsn> end, std::int64_t transaction
       // The table may have been changed on the target since it was read: a column added there first.
       const auto refused = std::current_exception();
       writer_.rollback();
+      if (error.sqlstate() == postgres::sqlstate::kInvalidText && labels_came()) {
+        if (parts_written_) {
+          throw StreamMustRestart("an enum was changed on the target within a large transaction",
+                                  options_.server_name);
+        }
+        attempt = 0;
+        continue;
+      }
       if (!reload_tables()) {
         std::rethrow_exception(refused);
       }
@@ -346,6 +396,9 @@ void Worker::finish_flush(base::Lsn end, const WriteCounts& counts,
   parts_written_ = false;
   if (target) {
     note_target(end, *target);
+  }
+  if (mended_ && options_.mended) {
+    mended_ = !options_.mended(end);
   }
   control_.publish(stats_);
   for (const auto& marker : markers) {

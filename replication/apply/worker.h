@@ -49,7 +49,11 @@ class Worker {
   // Waits where the target doesn't fit, as long as options say.
   const TargetTable& look_up(const pgoutput::CachedRelation& relation);
   template <typename Action>
-  auto until_it_fits(Action action) -> decltype(action());
+  auto until_it_fits(const pgoutput::CachedRelation* relation, Action action) -> decltype(action());
+  // Has options' mend make the target fit; else says in `why` why it didn't, or what it takes.
+  bool mend(const pgoutput::CachedRelation& relation, std::string& why);
+  // A value was refused that may be an enum's new label: true once the target has it.
+  bool labels_came();
   // A batch was refused: reads its tables again. True where one has changed; the batch then uses the new
   // ones.
   bool reload_tables();
@@ -75,6 +79,7 @@ class Worker {
   WriteCounts parts_;           // of its parts so far
   std::int64_t unstored_transactions_ = 0,
                unstored_changes_ = 0;  // applied, not yet added to the progress row
+  bool mended_ = true;  // options' mended is to be called: after a start for what an earlier one left
   ApplyStats stats_;
   base::Lsn stored_, position_;
   std::deque<std::pair<base::Lsn, base::Lsn>> not_durable_;  // source end, target insert position

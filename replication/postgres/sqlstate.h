@@ -6,6 +6,7 @@
 namespace replication::postgres::sqlstate {
 
 inline constexpr std::string_view kNotNullViolation = "23502";
+inline constexpr std::string_view kInvalidText = "22P02";
 inline constexpr std::string_view kUniqueViolation = "23505";
 inline constexpr std::string_view kExclusionViolation = "23P01";
 inline constexpr std::string_view kForeignKeyViolation = "23503";

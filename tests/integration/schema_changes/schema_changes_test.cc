@@ -1,0 +1,213 @@
+// Tables and types that change on the side that takes writes, moved by the real program: what is followed by
+// itself, what is waited for, what has to be compared again.
+#include <doctest/doctest.h>
+#include <memory>
+
+#include "tests/harness/cluster.h"
+#include "tests/harness/text.h"
+#include "tests/harness/tool.h"
+#include "tests/harness/wait.h"
+
+namespace {
+
+using harness::has;
+using harness::Tool;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+Deadline seconds(int count) {
+  return Deadline::in(milliseconds(count * 1000));
+}
+
+harness::Cluster& server(bool source) {
+  static harness::Cluster first({.name = "source"}), second({.name = "target"});
+  return source ? first : second;
+}
+
+class Stage {
+ public:
+  Stage(const std::string& name, const std::string& policy, const std::string& sql) : name_(name) {
+    for (const bool side : {true, false}) {
+      server(side).sql("postgres", "CREATE DATABASE " + name);
+    }
+    server(true).connect(name).exec(sql);
+    harness::write_file(directory_.path() / "plan.yaml",
+                        "name: " + name + "\nsource: \"" + server(true).conninfo(name) + "\"\ntarget: \"" +
+                            server(false).conninfo(name) + "\"\nschema-changes: " + policy +
+                            "\ntables: {keyless: full}\n");
+    run_ = std::make_unique<Tool>(arguments("run", {}));
+    wait_state("ready");
+  }
+  ~Stage() {
+    if (run_->running()) {
+      run_->terminate();
+      run_->wait(seconds(30));
+    }
+  }
+  void source(const std::string& sql) { server(true).connect(name_).exec(sql); }
+  void target(const std::string& sql) { server(false).connect(name_).exec(sql); }
+  std::string value(bool of_source, const std::string& sql) {
+    return server(of_source).value(name_, sql).value_or("(null)");
+  }
+  harness::ToolResult tool(const std::string& verb, const std::vector<std::string>& more = {}) {
+    return Tool::run(arguments(verb, more), seconds(60));
+  }
+  void wait_state(const std::string& state) {
+    harness::wait_until(seconds(60), "the state " + state, [&] {
+      REQUIRE_MESSAGE(run_->running(), run_->errors());
+      return has(tool("status", {"--json"}).output, "\"" + state + "\"");
+    });
+  }
+  // The same there as here, whatever order the columns are in.
+  void wait_same(const std::string& sql) {
+    const auto wanted = value(true, sql);
+    try {
+      harness::wait_until(seconds(30), sql, [&] {
+        return server(false).value(name_, sql).value_or("(null)") == value(true, sql);
+      });
+    } catch (const std::exception&) {
+      FAIL_CHECK(value(true, sql) << " <> " << value(false, sql) << run_->errors());
+    }
+  }
+  void expect_equal() {
+    const auto verified = tool("verify");
+    CHECK_MESSAGE(verified.exit_code == 0, verified.output << verified.errors << run_->errors());
+  }
+  // In what status --json says; the controller writes it every second.
+  void wait_status(const std::string& text, bool there) {
+    harness::wait_until(seconds(20), (there ? "the status has " : "the status lacks ") + text,
+                        [&] { return has(tool("status", {"--json"}).output, text) == there; });
+  }
+  Tool& run() { return *run_; }
+
+ private:
+  std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) {
+    std::vector<std::string> list{verb, "--plan", (directory_.path() / "plan.yaml").string()};
+    list.insert(list.end(), more.begin(), more.end());
+    return list;
+  }
+  std::string name_;
+  harness::TempDir directory_{"pgcut-schema"};
+  std::unique_ptr<Tool> run_;
+};
+
+}  // namespace
+
+TEST_CASE("schema-changes: apply follows what is proven, there and on the way back") {
+  Stage stage("follows", "apply",
+              "CREATE TYPE mood AS ENUM ('good', 'bad');"
+              "CREATE TABLE t (id int PRIMARY KEY, n int, s varchar(5), d numeric(6, 2), m mood);"
+              "INSERT INTO t SELECT g, g, 's' || g, g / 4.0, 'good' FROM generate_series(1, 100) g");
+  const std::string rows = "SELECT md5(string_agg(to_jsonb(t)::text, '' ORDER BY id)) FROM t";
+  // Each statement and the rows around it are in one transaction, so that rows of both shapes are in a batch.
+  stage.source(
+      "BEGIN; INSERT INTO t VALUES (101, 1, 'a', 1, 'bad'); ALTER TABLE t ADD COLUMN c int NOT NULL DEFAULT "
+      "7,"
+      " ADD COLUMN x text, ADD COLUMN a int[] DEFAULT '{1,NULL}'; INSERT INTO t (id, c) VALUES (102, 8);"
+      " ALTER TABLE t ALTER COLUMN c SET DEFAULT 9, ALTER COLUMN x SET DEFAULT 'new'; UPDATE t SET n = -1 "
+      "WHERE "
+      "id = 1; COMMIT");
+  stage.wait_same(rows);
+  harness::wait_until(seconds(20), "defaults as on the source", [&] {
+    return stage.value(false,
+                       "SELECT string_agg(pg_get_expr(adbin, adrelid), ' ' ORDER BY adnum) FROM pg_attrdef "
+                       "WHERE adrelid = 't'::regclass") ==
+           stage.value(true,
+                       "SELECT string_agg(pg_get_expr(adbin, adrelid), ' ' ORDER BY adnum) FROM pg_attrdef "
+                       "WHERE adrelid = 't'::regclass");
+  });
+  stage.source(
+      "BEGIN; INSERT INTO t (id, n) VALUES (103, 3); ALTER TABLE t ALTER COLUMN n TYPE bigint, ALTER COLUMN "
+      "s "
+      "TYPE text, ALTER COLUMN d TYPE numeric(9, 2); UPDATE t SET n = 5000000000, s = 'a longer text', d = "
+      "1234567.25 WHERE id = 103; COMMIT");
+  stage.wait_same(rows);
+  stage.source("ALTER TYPE mood ADD VALUE 'fair' BEFORE 'bad'");
+  stage.source("ALTER TYPE mood ADD VALUE 'best' BEFORE 'good'");
+  stage.source("UPDATE t SET m = 'fair' WHERE id < 50; UPDATE t SET m = 'best' WHERE id = 60");
+  stage.wait_same(rows);
+  CHECK(stage.value(false, "SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder) FROM pg_enum") ==
+        "best good fair bad");
+  stage.wait_status("schema-change-followed", true);
+  stage.wait_status("ADD VALUE 'fair'", true);
+  CHECK(has(stage.tool("report", {"--format", "json"}).output, "ADD VALUE 'fair'"));
+  CHECK(stage.tool("switch").exit_code == 5);  // nobody has compared since
+  stage.expect_equal();
+  const auto there = stage.tool("switch");
+  REQUIRE_MESSAGE(there.exit_code == 0, there.errors);
+  stage.target("ALTER TABLE t ADD COLUMN back int DEFAULT 3; UPDATE t SET x = 'y' WHERE id = 5");
+  stage.wait_same(rows);
+  CHECK(stage.value(true, "SELECT count(*) FROM t WHERE back = 3") ==
+        stage.value(true, "SELECT count(*) FROM t"));
+  const auto back = stage.tool("rollback");
+  CHECK_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK(stage.value(false, "SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("schema-changes: apply leaves to a person what the catalog can't prove, and says why") {
+  Stage stage("unproven", "apply",
+              "CREATE TABLE v (id int PRIMARY KEY); INSERT INTO v VALUES (1), (2);"
+              "CREATE TABLE f (id int PRIMARY KEY); INSERT INTO f VALUES (1), (2);"
+              "CREATE TABLE r (id int PRIMARY KEY, old text); INSERT INTO r VALUES (1, 'a');"
+              "CREATE TABLE n (id int PRIMARY KEY, v bigint); INSERT INTO n VALUES (1, 1)");
+  const auto waits = [&](const std::string& why, const std::string& heal) {
+    harness::wait_until(seconds(30), why, [&] { return has(stage.tool("status").output, why); });
+    stage.target(heal);
+    harness::wait_until(seconds(30), "it goes on after " + heal,
+                        [&] { return !has(stage.tool("status").output, "the stream waits"); });
+  };
+  // A value for each row: computed, so the table was rewritten.
+  stage.source("ALTER TABLE v ADD COLUMN c int DEFAULT (random() * 1000)::int; INSERT INTO v VALUES (3)");
+  waits("can't be told from the catalog", "ALTER TABLE v ADD COLUMN c int");
+  // A constant one that a later rewrite wrote into the rows: the catalog forgot it.
+  stage.source("ALTER TABLE f ADD COLUMN c int DEFAULT 5");
+  stage.source("VACUUM FULL f");
+  stage.source("INSERT INTO f VALUES (3)");
+  waits("can't be told from the catalog", "ALTER TABLE f ADD COLUMN c int DEFAULT 5");
+  stage.source("ALTER TABLE r RENAME COLUMN old TO young; INSERT INTO r VALUES (2, 'b')");
+  waits("renamed", "ALTER TABLE r RENAME COLUMN old TO young");
+  stage.source("ALTER TABLE n ALTER COLUMN v TYPE text; INSERT INTO n VALUES (2, '2')");
+  waits("doesn't hold every value", "ALTER TABLE n ALTER COLUMN v TYPE text");
+  CHECK(stage.tool("verify").exit_code == 7);  // of v only: what random() gave never came
+}
+
+TEST_CASE("a label that was added to an enum is waited for, with the statement to run") {
+  Stage stage("label", "stop",
+              "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood[]);"
+              "INSERT INTO t VALUES (1, '{good}')");
+  stage.source("ALTER TYPE mood ADD VALUE 'fair' AFTER 'good'");
+  stage.source("UPDATE t SET m = '{good,fair}'");
+  const std::string statement = "ALTER TYPE \"public\".\"mood\" ADD VALUE 'fair' AFTER 'good'";
+  harness::wait_until(seconds(30), "the status says the statement",
+                      [&] { return has(stage.tool("status").output, statement); });
+  CHECK(stage.run().running());
+  stage.target(statement);
+  stage.wait_same("SELECT m::text FROM t");
+  stage.expect_equal();
+}
+
+TEST_CASE("values that ALTER TABLE ... USING computed are noticed without a row in the stream") {
+  Stage stage(
+      "rewritten", "stop",
+      "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' FROM generate_series(1, "
+      "100) g; CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'u')");
+  stage.expect_equal();
+  stage.source("VACUUM FULL u");
+  stage.source("CLUSTER t USING t_pkey");
+  stage.source("TRUNCATE u");
+  stage.source("INSERT INTO u VALUES (2, 'w')");
+  stage.wait_same("SELECT string_agg(u::text, ' ') FROM u");
+  stage.source("ALTER TABLE t ALTER COLUMN v TYPE text USING v || id");
+  stage.run().wait_output("public.t was rewritten on the source", seconds(30));
+  CHECK_FALSE(has(stage.run().errors(), "public.u was rewritten"));
+  stage.wait_status("table-rewritten", true);
+  const auto refused = stage.tool("switch");
+  CHECK(refused.exit_code == 5);
+  CHECK_MESSAGE(has(refused.errors, "public.t was rewritten"), refused.errors);
+  CHECK(stage.tool("verify").exit_code == 7);
+  CHECK(stage.tool("resync", {"--table", "public.t"}).exit_code == 0);
+  stage.expect_equal();
+  stage.wait_status("table-rewritten", false);
+  const auto there = stage.tool("switch");
+  CHECK_MESSAGE(there.exit_code == 0, there.errors);
+}
