@@ -111,23 +111,15 @@ HAVING NOT coalesce(pg_catalog.bool_or(p.is_fed), false) OR x.indisexclusion
  ORDER BY 1, 4 DESC)";
 }
 
-}  // namespace
-
-void add_mentions(postgres::Connection& connection, std::vector<Sequence>& sequences) {
-  const auto texts = connection.exec(texts_sql());
-  for (auto& sequence : sequences) {
-    for (int row = 0; sequence.used_by.empty() && row < texts.rows(); ++row) {
-      if (!texts.is_null(row, 1) && names(texts.text(row, 1), sequence.name)) {
-        sequence.mentioned_in.push_back(texts.text(row, 0));
-      }
-    }
-  }
-}
-
-void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& sequences) {
+void read_highest(postgres::Connection& connection, std::vector<Sequence>& sequences, bool all) {
   std::map<std::pair<std::string, std::string>, Sequence*> by_name;
   for (auto& sequence : sequences) {
-    by_name.emplace(std::pair(sequence.schema, sequence.name), &sequence);
+    if (all || sequence.unlogged) {
+      by_name.emplace(std::pair(sequence.schema, sequence.name), &sequence);
+    }
+  }
+  if (by_name.empty()) {
+    return;
   }
   const auto columns = connection.exec(indexed_sql());
   for (int begin = 0; begin < columns.rows(); begin += static_cast<int>(kBatch)) {
@@ -156,6 +148,27 @@ void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& se
       }
     }
   }
+}
+
+}  // namespace
+
+void add_mentions(postgres::Connection& connection, std::vector<Sequence>& sequences) {
+  const auto texts = connection.exec(texts_sql());
+  for (auto& sequence : sequences) {
+    for (int row = 0; sequence.used_by.empty() && row < texts.rows(); ++row) {
+      if (!texts.is_null(row, 1) && names(texts.text(row, 1), sequence.name)) {
+        sequence.mentioned_in.push_back(texts.text(row, 0));
+      }
+    }
+  }
+}
+
+void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& sequences) {
+  read_highest(connection, sequences, true);
+}
+
+void add_highest_ids_of_unlogged(postgres::Connection& connection, std::vector<Sequence>& sequences) {
+  read_highest(connection, sequences, false);
 }
 
 std::vector<OtherKey> keys_without_sequence(postgres::Connection& connection) {

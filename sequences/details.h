@@ -18,6 +18,8 @@ namespace sequences {
 void add_mentions(postgres::Connection& connection, std::vector<Sequence>& sequences);
 // Fills `highest` from columns that a plain btree index leads, where we may read them.
 void add_highest_ids(postgres::Connection& connection, std::vector<Sequence>& sequences);
+// The same of sequences only whose own value may be lost: the one thing that is worth its price in a pause.
+void add_highest_ids_of_unlogged(postgres::Connection& connection, std::vector<Sequence>& sequences);
 
 // A key that no sequence feeds. Of a key's columns the one that makes it unique by itself decides: a key with
 // a column that a sequence feeds is not listed.

@@ -18,7 +18,8 @@ constexpr int kAttempts = 3;
 // Not those of extensions (dependency 'e'): the extension's script makes and fills them on each server.
 constexpr const char* kListSql = R"(
 SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle,
-       pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), pg_catalog.has_sequence_privilege(c.oid, 'UPDATE')
+       pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'),
+       c.relpersistence = 'u'
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -33,7 +34,7 @@ SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqsta
 // Columns a sequence feeds, with their base types.
 std::string columns_sql() {
   return uses_sql() + R"(
-SELECT u.sequence, n.nspname, c.relname, a.attname, b.base
+SELECT u.sequence, n.nspname, c.relname, a.attname, b.base, c.relpersistence = 'u'
   FROM uses u
   JOIN pg_catalog.pg_class c ON c.oid = u.relation
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -69,6 +70,7 @@ std::vector<Listed> list(postgres::Connection& connection) {
     one.sequence.cache = rows.integer(row, 7);
     one.sequence.cycle = rows.boolean(row, 8);
     one.sequence.settable = has_right(rows, row, 10);
+    one.sequence.unlogged = rows.boolean(row, 11);
     if (!has_right(rows, row, 9)) {
       unreadable += (unreadable.empty() ? "" : ", ") + one.sequence.display();
     }
@@ -103,18 +105,25 @@ void add_uses(postgres::Connection& connection, std::vector<Listed>& listed) {
     by_oid.emplace(one.oid, &one.sequence);
   }
   const auto rows = connection.exec(columns_sql());
+  std::map<Sequence*, bool> rows_stay;
   for (int row = 0; row < rows.rows(); ++row) {
     const auto found = by_oid.find(rows.oid(row, 0));
     if (found == by_oid.end()) {
       continue;
     }
     Sequence& sequence = *found->second;
+    rows_stay[&sequence] |= !rows.boolean(row, 5);
     sequence.used_by.push_back(rows.text(row, 1) + "." + rows.text(row, 2) + "." + rows.text(row, 3));
     const bool up = sequence.increment > 0;
     if (const auto limit = type_limit(rows.oid(row, 4), up); limit != 0) {
       const bool nearer =
           sequence.column_limit == 0 || (up ? limit < sequence.column_limit : limit > sequence.column_limit);
       sequence.column_limit = nearer ? limit : sequence.column_limit;
+    }
+  }
+  for (const auto& [sequence, stay] : rows_stay) {
+    if (!stay) {  // a crash empties its tables as well
+      sequence->unlogged = false;
     }
   }
 }

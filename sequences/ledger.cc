@@ -63,6 +63,22 @@ void insert_rows(postgres::Connection& connection, const std::vector<Range>& ran
   }
 }
 
+std::map<Name, const Range*> newest_ranges(const std::vector<Range>& ledger, const std::string& server) {
+  std::map<Name, const Range*> ranges;
+  for (const auto& range : ledger) {
+    if (range.server == server) {
+      ranges[{range.schema, range.name}] = &range;
+    }
+  }
+  return ranges;
+}
+
+// Its value lies before the range it was given, in the same direction.
+bool is_behind(const Sequence& sequence, const Range& range) {
+  return range.is_called && !sequence.cycle && (range.increment > 0) == (sequence.increment > 0) &&
+         (!sequence.is_called || further(range.start, sequence.last_value, range.increment));
+}
+
 // The one value that plan_closed() is about.
 std::optional<Bump> plan_one_closed(const Sequence& open, const Sequence& closed, const Range* range,
                                     const Demand& demand, const HeadroomRule& rule) {
@@ -244,6 +260,39 @@ Usage usage(const Range& range, const Sequence& now, double rate, bool open) {
   return usage;
 }
 
+void count_abandoned(std::vector<Sequence>& sequences, const std::vector<Range>& ledger,
+                     const std::string& server) {
+  const auto ranges = newest_ranges(ledger, server);
+  for (auto& sequence : sequences) {
+    const auto range = ranges.find({sequence.schema, sequence.name});
+    if (range != ranges.end() && is_behind(sequence, *range->second)) {
+      const auto end = range->second->until.value_or(range->second->start);
+      sequence.highest = sequence.highest ? furthest(*sequence.highest, end, sequence.increment) : end;
+    }
+  }
+}
+
+std::vector<Bump> lost_values(const std::vector<Sequence>& sequences, const std::vector<Range>& ledger,
+                              const std::string& server) {
+  const auto ranges = newest_ranges(ledger, server);
+  std::vector<Bump> bumps;
+  for (const auto& sequence : sequences) {
+    const auto range = ranges.find({sequence.schema, sequence.name});
+    if (range == ranges.end() || !range->second->opens || !is_behind(sequence, *range->second)) {
+      continue;
+    }
+    Bump bump;
+    bump.schema = sequence.schema;
+    bump.name = sequence.name;
+    bump.increment = sequence.increment;
+    bump.from = range->second->handed_out;
+    bump.target_value = range->second->start;
+    bump.source_value = range->second->until.value_or(range->second->start);
+    bumps.push_back(std::move(bump));
+  }
+  return bumps;
+}
+
 std::vector<Bump> plan_closed(const std::vector<Sequence>& open, const std::vector<Sequence>& closed,
                               const std::vector<Range>& ledger, const std::string& open_server,
                               const Demand& demand, const HeadroomRule& rule) {
@@ -251,12 +300,7 @@ std::vector<Bump> plan_closed(const std::vector<Sequence>& open, const std::vect
   for (const auto& sequence : closed) {
     there.emplace(Name{sequence.schema, sequence.name}, &sequence);
   }
-  std::map<Name, const Range*> ranges;  // the newest of the open server
-  for (const auto& range : ledger) {
-    if (range.server == open_server) {
-      ranges[{range.schema, range.name}] = &range;
-    }
-  }
+  const auto ranges = newest_ranges(ledger, open_server);
   std::vector<Bump> bumps;
   for (const auto& sequence : open) {
     const Name name{sequence.schema, sequence.name};

@@ -58,6 +58,15 @@ std::string_view to_string(RangeState state);
 // `open`: whether the server takes writes now. One that doesn't must not move at all.
 Usage usage(const Range& range, const Sequence& now, double rate, bool open);
 
+// A sequence that is behind its range was set back, by a crash (unlogged) or by somebody: how much of the
+// range was handed out before nobody knows, so all of it counts (Sequence::highest).
+void count_abandoned(std::vector<Sequence>& sequences, const std::vector<Range>& ledger,
+                     const std::string& server);
+
+// What has to be set once more before `server` opens: values of the hand-over that a crash has taken since.
+std::vector<Bump> lost_values(const std::vector<Sequence>& sequences, const std::vector<Range>& ledger,
+                              const std::string& server);
+
 // The values for a closed side whose other side is open: behind the open side's range, and further ahead
 // where 80 % of that range are used or there is none yet. Empty where everything is as it should be: planning
 // twice is planning once. Bump::source_value is the closed side's new value, target_value the start of the

@@ -60,10 +60,33 @@ bool note_rights(const Sequence& closing, const Sequence& opening, base::Finding
   return true;
 }
 
+void note_unlogged(const Sequence& closing, const Sequence& opening, base::Findings& findings) {
+  if (closing.unlogged || opening.unlogged) {
+    findings.push_back(finding(base::Severity::blocks, "sequence-unlogged", closing,
+                               "sequence " + closing.display() +
+                                   " is UNLOGGED: a crash of its server sets it back to its start, and ids "
+                                   "would be handed out again" +
+                                   feeds(closing),
+                               "ALTER SEQUENCE " + closing.qualified() + " SET LOGGED on both sides"));
+  }
+}
+
+// What was handed out, or is there in the data, whichever is further.
+std::int64_t reached_by(const Sequence& sequence) {
+  return sequence.highest ? furthest(sequence.last_value, *sequence.highest, sequence.increment)
+                          : sequence.last_value;
+}
+
+// Whether its ids are there although it says it was never used: a crash reset it.
+bool lost_its_value(const Sequence& sequence) {
+  return !sequence.is_called && sequence.highest &&
+         !further(sequence.last_value, *sequence.highest, sequence.increment);
+}
+
 // Neither side has handed anything out as far as `closing` and `opening` tell, or the closing side's first
 // value lies beyond everything the opening side has handed out: the next value is copied, not moved.
 bool still_unused(const Sequence& closing, const Sequence& opening) {
-  return !closing.is_called &&
+  return !closing.is_called && !lost_its_value(closing) && !lost_its_value(opening) &&
          (!opening.is_called || further(closing.last_value, opening.last_value, closing.increment));
 }
 
@@ -111,12 +134,6 @@ struct Wish {
   const HeadroomRule& rule;
   Traffic traffic = Traffic::one_side;
 };
-
-// What was handed out, or is there in the data, whichever is further.
-std::int64_t reached_by(const Sequence& sequence) {
-  return sequence.highest ? furthest(sequence.last_value, *sequence.highest, sequence.increment)
-                          : sequence.last_value;
-}
 
 void note_cut(const Sequence& sequence, const Wish& wish, std::uint64_t need, const Left& left,
               base::Findings& findings) {
@@ -167,8 +184,9 @@ Bump plan_one(const Sequence& closing, const Sequence& opening, const Wish& wish
   if (bump.clipped) {
     note_cut(closing, wish, need, {left, limit, reached, reached != bump.from}, findings);
   }
-  const auto margin =
-      closing.is_called || live ? step : 0;  // nothing was handed out: nothing to stay clear of
+  const auto margin = closing.is_called || lost_its_value(closing) || live
+                          ? step
+                          : 0;  // nothing was handed out: nothing to stay clear of
   bump.target_value =
       furthest(advance(bump.from, margin, closing.increment), reached_by(opening), closing.increment);
   bump.source_value = advance(bump.target_value, step, closing.increment);
@@ -213,6 +231,7 @@ BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequ
     const Sequence& other = *found->second;
     there.erase(found);
     note_differences(sequence, other, plan.findings);
+    note_unlogged(sequence, other, plan.findings);
     if (note_rights(sequence, other, plan.findings) && sequence.increment == other.increment &&
         sequence.cycle == other.cycle) {
       plan.bumps.push_back(plan_one(sequence, other, wish, plan.findings));

@@ -50,8 +50,9 @@ std::uint64_t RateObserver::explained(std::uint64_t moved, const Sequence& seque
     const bool over = __builtin_mul_overflow(of, static_cast<std::uint64_t>(sequence.cache), &all);
     return over ? std::numeric_limits<std::uint64_t>::max() : all;
   };
-  const auto used = std::min(moved, most(reads));
   const auto late = most(reads > kOwnReads ? reads - kOwnReads : 0);
+  // Where there was a jump, a few reads are ours and those of whoever made it.
+  const auto used = moved <= most(reads) ? moved : late;
   const auto made_up = std::min(before.unexplained, late > used ? late - used : 0);
   now.unexplained = before.unexplained - made_up + std::min(moved - used, kMostUnexplained);
   return used + made_up;

@@ -40,6 +40,8 @@ struct Sequence {
   std::int64_t column_limit = 0;  // nearest limit of the columns it feeds, in its direction; 0 = none known
 
   bool settable = true;  // whether our role may set it
+  // A crash of the server sets it back to its start, and rows it feeds stay (15+).
+  bool unlogged = false;
 
   // Filled by the functions of details.h only: they cost more than a look at the sequence itself.
   std::vector<std::string> mentioned_in;  // functions and defaults that name it in their text

@@ -66,6 +66,7 @@ void check_tables(Context& context) {
   check_keys(context);
   check_enum_hash_partitions(context);
   check_unlogged(context);
+  check_unlogged_sequences(context);
   check_row_security(context);
   check_triggers(context);
   check_outside_stream(context);
@@ -164,6 +165,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"generated-key", "a generated column in a key"},
       {"enum-hash-partition", "a table partitioned by the hash of an enum"},
       {"unlogged-tables", "an unlogged table, which no stream carries"},
+      {"sequence-unlogged", "an unlogged sequence, which a crash sets back"},
       {"row-security", "row security hides rows from our role"},
       {"trigger-fires-always", "a trigger that fires for applied changes too"},
       {"large-objects", "large objects, which no stream carries"},

@@ -98,6 +98,25 @@ void check_unlogged(Context& context) {
   }
 }
 
+// Those of unlogged tables lose their rows with their value.
+void check_unlogged_sequences(Context& context) {
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND n.nspname <> 'pgcutover'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
+                        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                          AND d.deptype IN ('a', 'i') AND t.relpersistence = 'u')
+     ORDER BY 1, 2)");
+  for (int row = 0; row < rows.rows(); ++row) {
+    context.warns(context.source, "sequence-unlogged", rows.text(row, 0) + "." + rows.text(row, 1),
+                  "is UNLOGGED: a crash sets it back to its start; the switch will refuse it",
+                  "ALTER SEQUENCE " + postgres::quote_qualified(rows.view(row, 0), rows.view(row, 1)) +
+                      " SET LOGGED, on both sides once the target has it");
+  }
+}
+
 void check_row_security(Context& context) {
   std::vector<std::string> oids;
   for (const catalog::Table& table : context.catalog.tables)

@@ -119,6 +119,12 @@ int SequencesVerb::list() {
       list.sequences.push_back({server, one.display(), one.last_value, one.is_called, one.increment,
                                 one.minimum, one.maximum, one.column_limit, one.cache, one.cycle, one.used_by,
                                 one.mentioned_in, one.highest, demand.rate_of(one)});
+      if (one.unlogged) {
+        list.findings.push_back(
+            {base::Severity::warns, "sequence-unlogged", server, one.display(),
+             "sequence " + one.display() + " is UNLOGGED: a crash of the server sets it back to its start",
+             "ALTER SEQUENCE " + one.qualified() + " SET LOGGED"});
+      }
       // The next value of an unused sequence is the one it is at.
       const auto ahead =
           one.highest ? (one.increment > 0 ? *one.highest > one.last_value : *one.highest < one.last_value) ||
@@ -142,6 +148,8 @@ int SequencesVerb::list() {
 sequences::BumpPlan SequencesVerb::make_plan() {
   for (auto& seen : seen_) {
     sequences::add_highest_ids(at(seen), seen.sequences);
+    sequences::count_abandoned(seen.sequences, sequences::read_ledger(at(seen)),
+                               std::string(to_string(seen.side)));
   }
   auto plan = sequences::plan_bumps(seen_.front().sequences, seen_.back().sequences, demand_,
                                     steps::headroom_rule(invocation_.plan), sequences::Traffic::both_sides);

@@ -5,6 +5,7 @@
 
 #include "cutover/steps/fence.h"
 #include "replication/base/log.h"
+#include "sequences/details.h"
 
 namespace cutover::steps {
 namespace {
@@ -48,10 +49,31 @@ sequences::HeadroomRule headroom_rule(const plan::Plan& plan) {
 }
 
 sequences::BumpPlan plan_sequences(Context& context, Side from) {
-  auto plan = sequences::plan_bumps(sequences::inventory(context.servers.at(from)),
-                                    sequences::inventory(context.servers.at(other(from))),
-                                    observed_demand(context.servers), headroom_rule(context.plan));
-  return plan;
+  const auto read = [&](Side side) {
+    auto& connection = context.servers.at(side);
+    auto all = sequences::inventory(connection);
+    sequences::add_highest_ids_of_unlogged(connection, all);
+    sequences::count_abandoned(all, sequences::read_ledger(connection), std::string(to_string(side)));
+    return all;
+  };
+  return sequences::plan_bumps(read(from), read(other(from)), observed_demand(context.servers),
+                               headroom_rule(context.plan));
+}
+
+void set_lost_again(Context& context, Side closed) {
+  auto& connection = context.servers.at(closed);
+  const bool any = connection
+                       .one_row(
+                           "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relkind = 'S' AND "
+                           "relpersistence = 'u')")
+                       .boolean(0, 0);
+  if (!any || read_fence(connection).state != FenceState::closed) {
+    return;
+  }
+  sequences::apply_bumps(connection,
+                         sequences::lost_values(sequences::inventory(connection),
+                                                sequences::read_ledger(connection), connection.server()),
+                         sequences::Side::opens, context.token);
 }
 
 int set_closed_sequences(Context& context, Side closed) {

@@ -21,6 +21,8 @@ namespace cutover::steps {
 sequences::HeadroomRule headroom_rule(const plan::Plan& plan);
 // What a hand-over from this side would set.
 sequences::BumpPlan plan_sequences(Context& context, Side from);
+// Before a side opens: sets what a crash has taken since the hand-over set it (unlogged sequences only).
+void set_lost_again(Context& context, Side closed);
 // After the other side was opened: the closed side goes behind the open side's ranges, both servers get the
 // whole ledger. Idempotent. Returns how many sequences got a new pair of ranges.
 int set_closed_sequences(Context& context, Side closed);

@@ -32,6 +32,7 @@ void finish_handover(Context& context, Side from, traffic::TrafficSet& traffic) 
   auto& closed = context.servers.at(from);
   std::string trouble;
   try {
+    set_lost_again(context, to);
     open_side(context.servers.at(to), context.token, read_fence(closed).switches);
     fault_point("switch.after-open");
     traffic.move_all(destination(to), base::Deadline::in(kFinish));

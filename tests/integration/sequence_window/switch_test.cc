@@ -6,7 +6,7 @@
 
 #include "sequences/attribution.h"
 #include "tests/harness/wait.h"
-#include "tests/integration/sequences/clients.h"
+#include "tests/integration/sequence_window/clients.h"
 #include "tests/scenario/scenario.h"
 
 namespace {
