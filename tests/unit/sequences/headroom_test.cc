@@ -234,6 +234,48 @@ TEST_CASE("a closed side is set behind the open side's range once, and further w
   CHECK(plan(7)[0].source_value == 1007);
 }
 
+TEST_CASE(
+    "however an open side uses its ranges, the closed one is never behind, never set back, and planned "
+    "once") {
+  Random pick;
+  INFO(pick.seed_text());
+  for (int round = 0; round < 2'000; ++round) {
+    const bool up = pick(0, 1) == 0;
+    const std::int64_t step = pick(1, 50);
+    const std::int64_t reach = pick(0, 1) == 0 ? 32'767 : 2'147'483'647;
+    const HeadroomRule rule{.fixed = pick(0, 1) == 0 ? 0 : pick(1, 3'000)};
+    const auto at_least = [up](std::int64_t value, std::int64_t than) {
+      return up ? value >= than : value <= than;
+    };
+    auto open = at(up ? 1 : -1, reach, up ? step : -step);
+    auto closed = open;
+    closed.is_called = pick(0, 1) == 0;
+    std::vector<Range> ledger;
+    const auto plan = [&] { return plan_closed({open}, {closed}, ledger, "target", demand(0), rule); };
+    for (int look = 0; look < 20; ++look) {
+      // By a part of the headroom, or far past it; in whole steps, not beyond the limit.
+      const auto left = (reach - std::abs(open.last_value)) / step;
+      open.last_value +=
+          open.increment * std::min<std::int64_t>(left, pick(0, pick(0, 3) == 0 ? 30'000 : 900));
+      const auto before = closed;
+      for (const auto& bump : plan()) {
+        closed.last_value = bump.source_value;
+        closed.is_called = bump.is_called;
+        ledger.push_back(range("target", true, bump.target_value, bump.source_value));
+        ledger.back().increment = bump.increment;
+      }
+      CAPTURE(open.last_value);
+      CAPTURE(closed.last_value);
+      CHECK(plan().empty());
+      CHECK(at_least(closed.last_value, before.last_value));
+      CHECK(at_least(closed.last_value, open.last_value));
+      CHECK(at_least(up ? reach : -reach, closed.last_value));
+      REQUIRE_FALSE(ledger.empty());
+      CHECK(at_least(closed.last_value, *ledger.back().until));
+    }
+  }
+}
+
 TEST_CASE("what a crash or a setval took back counts as handed out, and is set again before its side opens") {
   const std::vector<Range> ledger{range("source", false, 2100, std::nullopt),
                                   range("target", true, 1100, 2100, 100)};
