@@ -182,8 +182,10 @@ Invocation parse(const std::vector<std::string>& given, const Environment& envir
   if (invocation.verb == "resync" && invocation.tables.empty()) {
     throw base::UsageError("resync wants to know which tables", "give --table=schema.table, once or more");
   }
-  if (invocation.verb == "throttle" && !invocation.max_rate) {
-    throw base::UsageError("throttle wants to know how fast", "give --max-rate=MB a second, 0 for no limit");
+  if (invocation.verb == "throttle" && invocation.limits.empty()) {
+    throw base::UsageError("throttle wants to know how fast",
+                           "give --max-rate=MB a second, 0 for no limit; or --max-active-sessions, "
+                           "--max-replica-lag, --max-xmin-age");
   }
   warn_overrides(arguments, invocation);
   if (invocation.format.empty()) {

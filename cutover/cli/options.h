@@ -28,21 +28,21 @@ struct Invocation {
   std::string text;    // for help and version
   plan::Plan plan;     // checked; empty for help, version, guardian, list-fault-points
 
-  bool json = false;                     // results on stdout as JSON
-  bool yes = false;                      // don't ask
-  bool takeover = false;                 // end another controller's sessions and take its place
-  bool watch = false;                    // status: again and again
-  bool no_wait = false;                  // don't wait for the controller's answer
-  bool target_lost = false;              // rollback --target-lost
-  bool reset_target = false;             // run: drop what is in the way on the target; check, plan: list it
-  std::vector<std::string> tables;       // resync: what to copy
-  std::optional<std::int64_t> max_rate;  // throttle: MB a second; where it was said
-  std::string until;                     // run: the step after which to stop; empty = the gate
-  std::string output;                    // report: file; empty = stdout
-  std::string format;                    // report: "html" or "json"
-  base::milliseconds interval{1'000};    // status --watch
-  base::milliseconds timeout{0};         // for the controller's answer; 0 = no limit
-  std::int64_t source_free_bytes = -1;   // of the source's WAL volume; -1 = unknown
+  bool json = false;                // results on stdout as JSON
+  bool yes = false;                 // don't ask
+  bool takeover = false;            // end another controller's sessions and take its place
+  bool watch = false;               // status: again and again
+  bool no_wait = false;             // don't wait for the controller's answer
+  bool target_lost = false;         // rollback --target-lost
+  bool reset_target = false;        // run: drop what is in the way on the target; check, plan: list it
+  std::vector<std::string> tables;  // resync: what to copy
+  std::map<std::string, std::string> limits;  // throttle: what was said, by the option's name
+  std::string until;                          // run: the step after which to stop; empty = the gate
+  std::string output;                         // report: file; empty = stdout
+  std::string format;                         // report: "html" or "json"
+  base::milliseconds interval{1'000};         // status --watch
+  base::milliseconds timeout{0};              // for the controller's answer; 0 = no limit
+  std::int64_t source_free_bytes = -1;        // of the source's WAL volume; -1 = unknown
   base::milliseconds connect_timeout{10'000};
   base::log::Level log_level = base::log::Level::info;
   base::log::Format log_format = base::log::Format::text;

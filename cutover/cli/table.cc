@@ -185,12 +185,25 @@ void add_plan_options(std::vector<Option>& table) {
                       "rows copied a second, all tables together; 0: no limit (default 0)",
                       [](Invocation& i, const Value& v) {
                         i.plan.copy_max_rate_mb = number(v, 0, plan::kMaxRateMb);
-                        i.max_rate = i.plan.copy_max_rate_mb;
+                        i.limits["max-rate"] = v.text;
                       }));
   table.push_back(one("max-active-sessions", "", "N", "",
                       "the copy rests while more of others are active on the source (default: off)",
                       [](Invocation& i, const Value& v) {
                         i.plan.copy_max_active_sessions = static_cast<int>(number(v, 0, 1'000'000));
+                        i.limits["max-active-sessions"] = v.text;
+                      }));
+  table.push_back(one("max-replica-lag", "", "SPAN", "",
+                      "the copy rests while a standby of the source is further behind (default: off)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.copy_max_replica_lag = span(v, base::milliseconds(0), plan::kMaxReplicaLag);
+                        i.limits["max-replica-lag"] = v.text;
+                      }));
+  table.push_back(one("max-xmin-age", "", "N", "",
+                      "no table is begun while a snapshot on the source is N transactions old (default: off)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.copy_max_xmin_age = number(v, 0, plan::kMaxXminAge);
+                        i.limits["max-xmin-age"] = v.text;
                       }));
   table.push_back(one("snapshot", "", "shared|per-table", "",
                       "of the copy: one for all tables, or one each, which pins no xmin for long",
@@ -325,6 +338,7 @@ const std::vector<Verb>& verb_table() {
       {"resync", "copy tables again while streaming, or take in those created since the run began", ""},
       {"throttle",
        "set how fast tables are copied, also while they are: --max-rate=MB a second, 0 for no limit",
+       "Also --max-active-sessions, --max-replica-lag and --max-xmin-age; what isn't given stays as it is.\n"
        "It holds for copies to come as well, until it is called again.\n"},
       {"switch", "pass the gate: hold, fence, drain, sequences, open, move", ""},
       {"rollback", "go back to the source, with everything written on the target", ""},

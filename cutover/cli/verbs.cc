@@ -143,7 +143,7 @@ state::CommandRequest request_of(const Invocation& invocation) {
     request.arguments["table." + std::to_string(i)] = invocation.tables[i];
   }
   if (invocation.verb == "throttle") {
-    request.arguments["max-rate"] = std::to_string(invocation.max_rate.value());
+    request.arguments.insert(invocation.limits.begin(), invocation.limits.end());
   }
   if (invocation.verb == "report") {
     request.arguments["format"] = invocation.format.empty() ? "html" : invocation.format;

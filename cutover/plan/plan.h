@@ -80,6 +80,9 @@ struct Gates {
 
 // MB (10^6 bytes) per second; what a limit of the copy's rate may be at most.
 inline constexpr std::int64_t kMaxRateMb = 1'000'000;
+// How far behind a limit of the copy may let a standby be, at most; and how old a snapshot.
+inline constexpr base::milliseconds kMaxReplicaLag{3'600'000};
+inline constexpr std::int64_t kMaxXminAge = 2'000'000'000;
 
 struct Plan {
   std::string name;  // [a-z0-9_]{1,30}: slots, publications; from the database name
@@ -96,7 +99,12 @@ struct Plan {
   std::int64_t split_above_mb = 0;    // larger tables are copied in parts by all jobs; 0 = by itself
   std::int64_t copy_max_rate_mb = 0;  // rows, per second; 0 = no limit
   int copy_max_active_sessions = 0;   // of others on the source: the copy rests while there are more; 0 = off
-  bool snapshot_per_table = false;    // each table its own snapshot: nothing pins the source's xmin for long
+  // Of the source's standbys: the copy rests while one is further behind; 0 = off.
+  base::milliseconds copy_max_replica_lag{0};
+  // Transactions: no further table is begun while a snapshot on the source is older, where each table has a
+  // snapshot of its own; 0 = off.
+  std::int64_t copy_max_xmin_age = 0;
+  bool snapshot_per_table = false;     // each table its own snapshot: nothing pins the source's xmin for long
   std::int64_t sequence_headroom = 0;  // increments; 0 = computed from what is observed
   base::milliseconds sequence_window{std::chrono::hours(1)};
   base::milliseconds sequence_rollback_window{std::chrono::hours(24)};

@@ -159,6 +159,26 @@ void write_verify(std::string& out, const Report& report) {
   table(out, {"table", "verdict", "rows on the source", "rows on the target", ""}, rows);
 }
 
+void write_copied(std::string& out, const Report& report) {
+  heading(out, "First copy");
+  if (!report.copied) {
+    none(out, "Not at its end yet.");
+    return;
+  }
+  auto whole = *report.copied;
+  whole.left_out.clear();
+  none(out, copy_text(whole));
+  if (report.copied->left_out.empty()) {
+    none(out, "Nothing was left out.");
+    return;
+  }
+  std::vector<std::vector<Cell>> rows;
+  for (const auto& one : report.copied->left_out) {
+    rows.push_back({{one.object}, {one.why}});
+  }
+  table(out, {"not copied or not kept up to date", "why"}, rows);
+}
+
 void write_sequences(std::string& out, const Report& report) {
   if (report.sequences.empty()) {
     return;
@@ -244,6 +264,7 @@ std::string to_html(const Report& report) {
       "</style></head>\n<body>\n<h1>Migration " + escape(report.name) + "</h1>\n";
   write_summary(out, report);
   write_switches(out, report);
+  write_copied(out, report);
   write_fences(out, report);
   write_verify(out, report);
   write_conflicts(out, report);

@@ -1,5 +1,7 @@
 #include "cutover/report/report.h"
 
+#include <algorithm>
+
 #include "cutover/state/message.h"
 #include "pgcutover.pb.h"
 
@@ -28,6 +30,33 @@ void write_records(const Report& report, v1::Report& message) {
     to.set_sessions_ended(fence.sessions_ended);
     to.set_changes_after_marker(fence.changes_after_marker);
   }
+}
+
+void write_copied(const CopyRecord& copied, v1::Report::Copied& message) {
+  message.set_tables(copied.tables);
+  message.set_rows(copied.rows);
+  message.set_bytes(copied.bytes);
+  message.set_tables_before(copied.tables_before);
+  message.set_bytes_before(copied.bytes_before);
+  message.set_seconds(copied.seconds);
+  for (const auto& one : copied.left_out) {
+    auto& to = *message.add_left_out();
+    to.set_object(clean(one.object));
+    to.set_why(clean(one.why));
+  }
+}
+
+CopyRecord read_copied(const v1::Report::Copied& message) {
+  CopyRecord copied{.tables = message.tables(),
+                    .rows = message.rows(),
+                    .bytes = message.bytes(),
+                    .tables_before = message.tables_before(),
+                    .bytes_before = message.bytes_before(),
+                    .seconds = message.seconds()};
+  for (const auto& one : message.left_out()) {
+    copied.left_out.push_back({one.object(), one.why()});
+  }
+  return copied;
 }
 
 void write_results(const Report& report, v1::Report& message) {
@@ -93,6 +122,31 @@ void read_results(const v1::Report& message, Report& report) {
 
 }  // namespace
 
+std::string copy_text(const CopyRecord& copied) {
+  constexpr std::size_t kNamed = 10;
+  constexpr double kShortest = 0.001;
+  const auto rate =
+      static_cast<double>(copied.bytes - copied.bytes_before) / std::max(copied.seconds, kShortest);
+  auto text =
+      std::to_string(copied.tables) + " tables, " + std::to_string(copied.rows) + " rows, " +
+      state::bytes_text(copied.bytes) + " in " + state::seconds_text(copied.seconds) +
+      (copied.tables_before > 0 ? " (" + std::to_string(copied.tables_before) + " tables by an earlier run)"
+                                : "") +
+      ", " + state::bytes_text(static_cast<std::int64_t>(rate)) + "/s";
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const auto& one : copied.left_out) {
+    by_reason[one.why].push_back(one.object);
+  }
+  for (const auto& [why, objects] : by_reason) {
+    text += "; " + why + ": ";
+    for (std::size_t i = 0; i < std::min(objects.size(), kNamed); ++i) {
+      text += (i == 0 ? "" : ", ") + objects[i];
+    }
+    text += objects.size() > kNamed ? " and " + std::to_string(objects.size() - kNamed) + " more" : "";
+  }
+  return text;
+}
+
 std::string to_json(const Report& report) {
   v1::Report message;
   message.set_name(clean(report.name));
@@ -103,6 +157,9 @@ std::string to_json(const Report& report) {
   message.set_plan_text(clean(report.plan_text));
   state::to_message(report.status, *message.mutable_status());
   message.set_verified_us(report.verified_us);
+  if (report.copied) {
+    write_copied(*report.copied, *message.mutable_copied());
+  }
   write_records(report, message);
   write_results(report, message);
   return state::message_to_json(message);
@@ -120,6 +177,9 @@ Report from_json(const std::string& json) {
   report.plan_text = message.plan_text();
   report.status = state::from_message(message.status());
   report.verified_us = message.verified_us();
+  if (message.has_copied()) {
+    report.copied = read_copied(message.copied());
+  }
   read_records(message, report);
   read_results(message, report);
   return report;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,20 @@ struct SequenceRecord {
   bool clipped = false;
 };
 
+struct LeftOutRecord {
+  std::string object = {}, why = {};
+};
+
+// The first copy, at its end.
+struct CopyRecord {
+  std::int64_t tables = 0, rows = 0, bytes = 0;      // all; bytes as they went over the wire
+  std::int64_t tables_before = 0, bytes_before = 0;  // of these, by runs before the last
+  double seconds = 0;                                // of the last run
+  std::vector<LeftOutRecord> left_out = {};
+};
+// "15 tables, 14319 rows, 7.7 MB in 0.4 s, 20.4 MB/s; left out by include and exclude: app.a, app.b"
+std::string copy_text(const CopyRecord& copied);
+
 using state::ConflictRecord;
 
 struct Report {
@@ -49,8 +64,9 @@ struct Report {
   std::string product_version = {};
   std::string who = {}, host = {};  // who ran it, from where
   std::int64_t made_us = 0;
-  std::string plan_text = {};  // redacted
-  state::Status status;        // where it stands now; its findings and switches are shown
+  std::string plan_text = {};             // redacted
+  state::Status status;                   // where it stands now; its findings and switches are shown
+  std::optional<CopyRecord> copied = {};  // nothing before the copy's end
   std::vector<StepRecord> steps = {};
   std::vector<FenceRecord> fences = {};
   std::vector<VerifyRecord> verify = {};

@@ -79,7 +79,7 @@ Outcome Controller::execute(const state::CommandRequest& request) {
       return do_report(format == request.arguments.end() ? "html" : format->second);
     }
     if (request.verb == "throttle") {
-      return keep_rate(servers_.target(), context_.token, request);
+      return keep_limits(servers_.target(), context_.token, plan_, request);
     }
     if (ends(request)) {
       if (!only_trace_left_) {

@@ -222,6 +222,9 @@ report::Report make_report(Context& context, const state::Status& status) {
     }
   }
   report.sequences = sequence_records(context);
+  if (const auto copied = read_fact(target, kCopySummary)) {
+    report.copied = report::from_json(*copied).copied;
+  }
   if (const auto verified = read_fact(target, "verify.last")) {
     const auto last = report::from_json(*verified);
     report.verify = last.verify;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "cutover/steps/copy_teller.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/patience.h"
-#include "cutover/steps/rate_window.h"
 #include "cutover/steps/reset.h"
 #include "cutover/steps/schema_changes.h"
 #include "replication/apply/progress.h"
@@ -13,6 +13,7 @@
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/catalog/left_out.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
@@ -64,21 +65,6 @@ std::string named(std::string_view head, const std::vector<std::string>& items) 
     text += (i == 0 ? std::string(head) : ", ") + items[i];
   }
   return text + (items.size() > kNamed ? " and " + std::to_string(items.size() - kNamed) + " more" : "");
-}
-
-std::vector<state::CopyTableStatus> copying(const snapshot::CopyProgress& progress) {
-  std::vector<state::CopyTableStatus> tables;
-  for (const auto& one : progress.running) {
-    state::CopyTableStatus table;
-    table.table = one.table;
-    table.state = "copying";
-    table.bytes_done = one.bytes_done;
-    table.bytes_total = one.bytes_total;
-    table.rows = one.rows;
-    table.since_us = now_us() - static_cast<std::int64_t>(one.seconds * 1e6);
-    tables.push_back(std::move(table));
-  }
-  return tables;
 }
 
 }  // namespace
@@ -239,7 +225,7 @@ void Preparation::copy() {
   options.exported_snapshot = snapshot_;
   options.slot_xid = read_fact(target(), "slot.xid").value_or("");
   options.jobs = context_.plan.copy_jobs;
-  options.pace = throttle_->begin_copy();
+  options.pace = throttle_->begin_copy(snapshot_.empty());
   options.token = context_.token;
   options.split_above_bytes = context_.plan.split_above_mb << 20;
   if (context_.plan.content == plan::Content::all) {
@@ -247,60 +233,44 @@ void Preparation::copy() {
     options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
   }
   const auto before = snapshot::copy_state(target());
-  const auto began = base::Clock::now();
-  RateWindow window;
-  options.progress = [&](const snapshot::CopyProgress& progress) {
-    publisher_.update([&](state::Status& status) {
-      const auto now = base::Clock::now();
-      status.copy = {progress.tables_done, progress.tables_total, progress.bytes_done,
-                     progress.bytes_total, progress.rows_done,    copying(progress)};
-      status.progress = {.step = "copy",
-                         .done = progress.bytes_done,
-                         .total = progress.bytes_total,
-                         .unit = "bytes",
-                         .seconds = std::chrono::duration<double>(now - began).count(),
-                         .current = progress.running.empty() ? "" : progress.running.front().table,
-                         .rate = window.rate(progress.bytes_done, now)};
-    });
-  };
+  CopyTeller teller(publisher_, "copy", Totals::all);
+  options.progress = [&](const snapshot::CopyProgress& progress) { teller.tell(progress); };
   snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
-  const std::chrono::duration<double> took = base::Clock::now() - began;
+  report::CopyRecord record;
+  record.seconds = teller.seconds();
   throttle_->end_copy();
-  publisher_.update([](state::Status& status) { status.copy.tables.clear(); });
+  teller.end();
   slot_session_.reset();
   snapshot_.clear();
   if (source_catalog().large_objects > 0) {
     snapshot::refresh_large_objects(source(), target());
   }
   const auto state = snapshot::copy_state(target());
-  const auto rate = static_cast<double>(state.bytes - before.bytes) / std::max(took.count(), 0.001);
-  done("copy",
-       std::to_string(state.done) + " tables, " + std::to_string(state.rows) + " rows, " +
-           state::bytes_text(state.bytes) + " in " + state::seconds_text(took.count()) +
-           (before.done > 0 ? " (" + std::to_string(before.done) + " tables by an earlier run)" : "") + ", " +
-           state::bytes_text(static_cast<std::int64_t>(rate)) + "/s" + left_out());
+  record.tables = state.done;
+  record.tables_before = before.done;
+  record.rows = state.rows;
+  record.bytes = state.bytes;
+  record.bytes_before = before.bytes;
+  record.left_out = left_out();
+  report::Report summary;
+  summary.copied = record;
+  put_fact(target(), context_.token, kCopySummary, report::to_json(summary));
+  done("copy", report::copy_text(record));
   fault_point("run.after-copy");
 }
 
-// What the target doesn't have, or won't be kept up to date, and why; empty where that is nothing.
-std::string Preparation::left_out() {
-  std::vector<std::string> filtered;
-  std::vector<std::string> unlogged;
-  const auto& filter = context_.plan.tables;
-  if (!filter.include.empty() || !filter.exclude.empty()) {
-    for (const auto& table : catalog::load(source()).tables) {
-      if (source_catalog().find(table.oid) == nullptr) {
-        filtered.push_back(table.display());
-      }
-    }
+// What the target doesn't have, or won't be kept up to date, and why.
+std::vector<report::LeftOutRecord> Preparation::left_out() {
+  std::vector<report::LeftOutRecord> list;
+  for (const auto& relation : catalog::left_out(source(), context_.plan.tables)) {
+    list.push_back({relation.display(), "left out by include and exclude"});
   }
   for (const auto& table : source_catalog().tables) {
     if (table.unlogged) {
-      unlogged.push_back(table.display());
+      list.push_back({table.display(), "unlogged, so no change of theirs is streamed"});
     }
   }
-  return named("; left out by include and exclude: ", filtered) +
-         named("; unlogged, so no change of theirs is streamed: ", unlogged);
+  return list;
 }
 
 void Preparation::restore_indexes() {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cutover/report/report.h"
 #include "cutover/steps/handover.h"
 #include "cutover/steps/link.h"
 #include "cutover/steps/publisher.h"
@@ -31,6 +32,9 @@ const std::vector<StepInfo>& switchover_steps();
 std::vector<StepInfo> steps_of(plan::Content content);
 // Those of `run`, from "publish" to "way-back": what --until may name.
 std::vector<std::string> preparation_steps();
+
+// The fact that holds what was copied, as a report of that alone.
+inline constexpr std::string_view kCopySummary = "copy.summary";
 
 // Whether a comparison of structure looks at keys: not before the target's indexes are built.
 enum class Keys { compared, left_out };
@@ -68,7 +72,7 @@ class Preparation {
   void restore_schema();
   void adopt_schema();
   void copy();
-  std::string left_out();
+  std::vector<report::LeftOutRecord> left_out();
   void restore_indexes();
   void catch_up(Link& link);
   void restore_rest();

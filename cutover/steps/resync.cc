@@ -4,6 +4,7 @@
 #include <iterator>
 #include <set>
 
+#include "cutover/steps/copy_teller.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/throttle.h"
 #include "replication/base/error.h"
@@ -247,9 +248,18 @@ void copy_resync(Context& context, Publisher& publisher) {
   options.slot_xid = assign_xid(source);
   options.jobs = context.plan.copy_jobs;
   Throttle throttle(context, publisher);
-  options.pace = throttle.begin_copy();
+  options.pace = throttle.begin_copy(true);
   options.token = context.token;
+  publisher.update(
+      [](state::Status& status) {
+        status.state = "copying";  // also where an earlier run began it
+        status.step = kState;
+      },
+      true);
+  CopyTeller teller(publisher, std::string(kState), Totals::what_is_left);
+  options.progress = [&](const snapshot::CopyProgress& progress) { teller.tell(progress); };
   snapshot::copy_tables(options, tables, context.servers.stop());
+  teller.end();
   base::fault_point("resync.copied");
   restore(context, content, sort_out(all).tables, true);
 }

@@ -33,6 +33,16 @@ class Tally {
       }
     }
   }
+  void done_before(const Table& table, std::int64_t rows) {
+    const std::lock_guard lock(mutex_);
+    ++progress_.tables_before;
+    progress_.bytes_before += table.bytes;
+    progress_.rows_before += rows;
+    ++progress_.tables_done;
+    progress_.rows_done += rows;
+    finished_bytes_ += table.bytes;
+    publish(false);
+  }
   void finished(const Table& table, std::int64_t rows) {
     const std::lock_guard lock(mutex_);
     running_.erase(&table);
@@ -96,8 +106,9 @@ class Tally {
 };
 
 // Tables that aren't done yet.
-std::vector<const Table*> tables_to_copy(postgres::Connection& target, const std::vector<Table>& tables,
-                                         CopyListener& listener) {
+std::vector<const Table*> tables_to_copy(
+    postgres::Connection& target, const std::vector<Table>& tables,
+    const std::function<void(const Table&, std::int64_t rows)>& done_before) {
   std::map<std::pair<std::string, std::string>, std::int64_t> done;
   const auto rows = target.exec("SELECT schema, name, rows FROM pgcutover.table_copy");
   for (int row = 0; row < rows.rows(); ++row) {
@@ -109,7 +120,7 @@ std::vector<const Table*> tables_to_copy(postgres::Connection& target, const std
       continue;
     }
     if (const auto found = done.find({table.schema, table.name}); found != done.end()) {
-      listener.finished(table, {found->second, 0});
+      done_before(table, found->second);
     } else {
       left.push_back(&table);
     }
@@ -176,7 +187,12 @@ void copy_tables(const CopyOptions& options, const std::vector<Table>& tables, c
   CopyShared shared;
   shared.pace = options.pace;
   auto target = open_copy_target(options, stop);
-  const auto left = tables_to_copy(target, tables, listener);
+  const auto left = tables_to_copy(target, tables, [&](const Table& table, std::int64_t rows) {
+    tally.done_before(table, rows);
+    if (options.table_in) {
+      options.table_in(table);
+    }
+  });
   if (!left.empty()) {
     const auto plan =
         plan_copy(left, options.jobs, options.split_above_bytes, major_of_source(options, stop));

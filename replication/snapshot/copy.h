@@ -40,6 +40,8 @@ struct CopyProgress {
   // In the unit of the estimate (the source's heap and toast sizes), so that the two meet at the end; what
   // really went over the wire is in CopyState.
   std::int64_t bytes_done = 0, bytes_total = 0;
+  // Of these, what was done before this copy began.
+  std::int64_t tables_before = 0, bytes_before = 0, rows_before = 0;
   std::int64_t rows_done = 0;          // of tables that are done
   std::vector<TableProgress> running;  // tables under way, the largest first
 };

@@ -28,6 +28,23 @@ void Pace::hold(bool held) {
   held_ = held;
 }
 
+void Pace::hold_starts(bool held) {
+  const std::lock_guard lock(mutex_);
+  starts_held_ = held;
+}
+
+void Pace::begin(const base::Stop& stop) const {
+  const auto may_begin = [this] {
+    const std::lock_guard lock(mutex_);
+    return !starts_held_;
+  };
+  while (!may_begin()) {
+    if (stop.wait(base::Deadline::in(kLook))) {
+      throw base::Stopped();
+    }
+  }
+}
+
 // The bucket may be overdrawn by one sender: a row larger than a second's worth has to pass as well.
 base::milliseconds Pace::reserve(std::int64_t bytes) {
   const std::lock_guard lock(mutex_);

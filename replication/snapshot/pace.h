@@ -22,6 +22,9 @@ class Pace {
   std::int64_t rate() const;
   // Nobody sends while it is held. Those who wait notice the end within a quarter of a second.
   void hold(bool held);
+  // No further table is begun while starts are held; those under way go on. begin() waits; throws Stopped.
+  void hold_starts(bool held);
+  void begin(const base::Stop& stop) const;
   // Throws Stopped.
   void send(std::int64_t bytes, const base::Stop& stop);
 
@@ -30,7 +33,7 @@ class Pace {
 
   mutable std::mutex mutex_;
   std::int64_t rate_ = 0;
-  bool held_ = false;
+  bool held_ = false, starts_held_ = false;
   double available_ = 0;
   base::Clock::time_point at_ = base::Clock::now();
 };

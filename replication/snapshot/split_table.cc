@@ -302,6 +302,9 @@ void copy_split_table(const CopyOptions& options, CopyShared& shared, CopyListen
       stop,
       [&] {
         listener.again(table);
+        if (shared.pace != nullptr) {
+          shared.pace->begin(stop);
+        }
         return attempt_split(options, shared, listener, table, part_bytes, stop);
       },
       [] {}, [&] { return "copying " + table.display(); });

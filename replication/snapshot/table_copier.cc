@@ -119,6 +119,9 @@ void TableCopier::end_source() {
 }
 
 void TableCopier::copy(const Tables& tables) {
+  if (shared_.pace != nullptr) {
+    shared_.pace->begin(stop_);
+  }
   current_ = tables.front();
   auto left = tables;
   const auto try_again = [&](auto attempt) {

@@ -187,10 +187,17 @@ TEST_CASE("a copy that failed in the middle goes on with the tables that are lef
   const auto done = snapshot::copy_state(target).done;
   CHECK(done >= 3);
   CHECK(done < 9);
-  options.progress = nullptr;
+  snapshot::CopyProgress last;
+  options.progress = [&](const snapshot::CopyProgress& progress) { last = progress; };
   copy_tables(options, catalog.tables, pair.stop);
   check_tables(pair);
   CHECK(snapshot::copy_state(target).done == 9);
+  // What was there before counts as done, and not for the rate.
+  CHECK(last.tables_done == 9);
+  CHECK(last.tables_before == done);
+  CHECK(last.bytes_before > 0);
+  CHECK(last.bytes_before < last.bytes_done);
+  CHECK(last.rows_before < last.rows_done);
 }
 
 TEST_CASE("lost connections to either side are tried again, and no row is doubled") {

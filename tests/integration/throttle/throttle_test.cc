@@ -1,5 +1,7 @@
 // How fast tables are copied is bounded, can be changed while they are, and gives way to a busy source.
 #include <doctest/doctest.h>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "replication/base/error.h"
@@ -89,7 +91,7 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
     if (!run->running()) {
       FAIL("run ended:\n" << run->errors());
     }
-    return has(in_status(scenario, "{message}"), "the copy rests: more than 5 sessions");
+    return has(in_status(scenario, "{message}"), "held back: more than 5 sessions");
   });
   busy.end();
   wait_until(Deadline::in(milliseconds(20'000)), "the copy goes on",
@@ -132,7 +134,7 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   CHECK(has(later.output, "at most 7 MB/s"));
   const auto again = scenario.tool({"resync", "--table=shop.bank_account"});
   CHECK_MESSAGE(again.exit_code == 0, again.errors);
-  CHECK(has(run->errors(), "copied at most 7 MB/s, as `pgcutover throttle` said"));
+  CHECK(has(run->errors(), "tables are copied at most 7 MB/s while at most 5 sessions of others"));
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("a throttled copy");
   const auto summary =
@@ -143,5 +145,130 @@ TEST_CASE("a copy keeps to its rate, rests while the source is busy, and a new r
   const auto rest = scenario.tool({"status", "--json"});
   CHECK(!has(rest.output, "\"waiting\""));
   CHECK(has(rest.output, "\"copied\""));
+  scenario.stop_run(*run);
+}
+
+namespace {
+
+// A physical standby of the source, fed by streaming.
+class Standby {
+ public:
+  explicit Standby(harness::Cluster& source)
+      : cluster_({.name = "standby", .version = std::to_string(source.major()), .start = false}) {
+    std::filesystem::remove_all(cluster_.data_path());
+    harness::Process backup({.argv = {source.bin_directory() + "/pg_basebackup", "-D", cluster_.data_path(),
+                                      "-R", "-c", "fast", "-d", source.conninfo() + " application_name=near"},
+                             .stdout_path = cluster_.log_path(),
+                             .stderr_path = cluster_.log_path(),
+                             .unprivileged = true});
+    REQUIRE_MESSAGE(backup.wait(Deadline::in(milliseconds(60'000))) == 0, cluster_.log());
+    std::ofstream(cluster_.data_path() + "/postgresql.conf", std::ios::app)
+        << "unix_socket_directories = '" << cluster_.host() << "'\n";
+    cluster_.start();
+    wait_until(Deadline::in(milliseconds(30'000)), "the standby streams", [&] {
+      return source.value("postgres",
+                          "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'near' "
+                          "AND state = 'streaming'") == "1";
+    });
+  }
+  void stand_still(bool still) {
+    cluster_.sql("postgres", still ? "SELECT pg_wal_replay_pause()" : "SELECT pg_wal_replay_resume()");
+  }
+  static bool possible(const harness::Cluster& source) {
+    return std::filesystem::exists(source.bin_directory() + "/pg_basebackup");
+  }
+
+ private:
+  harness::Cluster cluster_;
+};
+
+void wait_message(Scenario& scenario, harness::Tool& run, const std::string& text) {
+  wait_until(Deadline::in(milliseconds(30'000)), "the status says: " + text, [&] {
+    if (!run.running()) {
+      FAIL("run ended:\n" << run.errors());
+    }
+    return has(in_status(scenario, "{message}"), text);
+  });
+}
+
+void wait_no_message(Scenario& scenario) {
+  wait_until(Deadline::in(milliseconds(30'000)), "the copy isn't held back",
+             [&] { return !has(in_status(scenario, "{message}"), "held back"); });
+}
+
+void throttle(Scenario& scenario, const std::string& option, std::string_view told) {
+  const auto asked = scenario.tool({"throttle", option});
+  CHECK_MESSAGE(asked.exit_code == 0, asked.errors);
+  CHECK_MESSAGE(has(asked.output, told), asked.output);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a copy gives way to a standby that is behind and to an old snapshot, says so, and how a resync goes") {
+  Scenario scenario;
+  if (!Standby::possible(scenario.source())) {
+    MESSAGE("left out: there is no pg_basebackup beside this server");
+    return;
+  }
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "CREATE TABLE shop.big (id int PRIMARY KEY, filler text);"
+          "INSERT INTO shop.big SELECT g, repeat('x', 1000) FROM generate_series(1, 20000) g; ANALYZE "
+          "shop.big");
+  Standby standby(scenario.source());
+  standby.stand_still(true);
+  auto run =
+      scenario.start_run("", {"--max-rate=1", "--max-replica-lag=1s", "--snapshot=per-table", "--jobs=1"});
+  wait_message(scenario, *run, "held back: standby near is ");
+  const auto seen = scenario.tool({"status"});
+  CHECK_MESSAGE(has(seen.output, "held back: standby near is "), seen.output);
+  throttle(scenario, "--max-replica-lag=0s", "at most 1 MB/s\n");
+  wait_no_message(scenario);
+  throttle(scenario, "--max-replica-lag=1s", "at most 1 MB/s while no standby is more than 1s behind");
+  wait_message(scenario, *run, "held back: standby near is ");
+  standby.stand_still(false);
+  wait_no_message(scenario);
+
+  // Somebody's snapshot grows old; the table under way is copied to its end, and no other is begun.
+  wait_until(Deadline::in(milliseconds(30'000)), "the large table is copied",
+             [&] { return std::stoll("0" + in_status(scenario, "{copy,tables,0,rows}")) > 0; });
+  auto old = scenario.source().connect(kDatabase);
+  old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+  CHECK(scenario.tool({"throttle", "--max-xmin-age=-1"}).exit_code == 2);
+  throttle(scenario, "--max-xmin-age=100", "no snapshot is more than 100 transactions old");
+  wait_message(scenario, *run, "held back: no further table is begun while a snapshot on the source is ");
+  throttle(scenario, "--max-rate=0", "as fast as it can while ");
+  wait_until(Deadline::in(milliseconds(30'000)), "the large table is done",
+             [&] { return of_target(scenario, "SELECT count(*) FROM pgcutover.table_copy") == "1"; });
+  wait_message(scenario, *run, "held back: no further table");
+  CHECK(of_target(scenario, "SELECT count(*) FROM pgcutover.table_copy") == "1");
+  old.exec("COMMIT");
+  scenario.wait_state(*run, "ready");
+
+  throttle(scenario, "--max-rate=1", "at most 1 MB/s while ");
+  CHECK(scenario.tool({"resync", "--table=shop.big", "--no-wait"}).exit_code == 0);
+  wait_until(Deadline::in(milliseconds(30'000)), "the status shows the resync",
+             [&] { return has(scenario.tool({"status"}).output, " ETA "); });
+  const auto json = scenario.tool({"status", "--json"}).output;
+  const auto of_json = [&](const std::string& what) {
+    return of_target(scenario, "SELECT " + what + " FROM (SELECT $t$" + json + "$t$::jsonb AS s) one");
+  };
+  CHECK_MESSAGE(of_json("s #>> '{progress,step}'") == "resync", json);
+  CHECK_MESSAGE(of_json("(s #>> '{progress,rate}')::float BETWEEN 1e5 AND 3e6") == "t", json);
+  // Of what is copied again, nothing else.
+  CHECK_MESSAGE(of_json("(s #>> '{copy,bytesTotal}')::bigint BETWEEN 20000000 AND 26000000") == "t", json);
+  CHECK_MESSAGE(of_json("(s #>> '{copy,tablesTotal}')::bigint") == "1", json);
+  throttle(scenario, "--max-rate=0", "as fast as it can");
+  wait_until(Deadline::in(milliseconds(60'000)), "the resync is done", [&] {
+    return of_target(scenario,
+                     "SELECT count(*) FROM pgcutover.event WHERE step = 'resync' AND kind = 'done'") == "1";
+  });
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("a copy that was held back");
+  const auto report = scenario.tool({"report", "--format=json"}).output;
+  CHECK_MESSAGE(of_target(scenario, "SELECT $t$" + report + "$t$::jsonb #>> '{copied,tables}'") != "",
+                report);
   scenario.stop_run(*run);
 }

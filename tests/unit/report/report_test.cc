@@ -54,6 +54,15 @@ Report example() {
                        .target_value = 10'010,
                        .source_value = 20'010,
                        .clipped = true}};
+  report.copied = CopyRecord{.tables = 3,
+                             .rows = 70,
+                             .bytes = 4'000'000,
+                             .tables_before = 1,
+                             .bytes_before = 1'000'000,
+                             .seconds = 1.5,
+                             .left_out = {{"app.a", "left out by include and exclude"},
+                                          {"app.u", "unlogged"},
+                                          {"app.b", "left out by include and exclude"}}};
   report.conflicts = {{.at_us = 9,
                        .direction = "forward",
                        .table = "public.a",
@@ -76,6 +85,12 @@ TEST_CASE("a report that is written as JSON and read again is the same") {
   CHECK(again.conflicts.at(0).made_by == "target");
   CHECK(again.fences.at(0).sessions_ended == 3);
   CHECK(again.verify.at(1).target_rows == 4);
+  REQUIRE(again.copied);
+  CHECK(copy_text(*again.copied) ==
+        "3 tables, 70 rows, 4.0 MB in 1.5 s (1 tables by an earlier run), 2.0 MB/s; left out by include and "
+        "exclude: app.a, app.b; unlogged: app.u");
+  CHECK(contains(to_html(report), "app.u"));
+  CHECK_FALSE(from_json(to_json(Report{})).copied);
 }
 
 TEST_CASE("the page escapes every text and loads nothing") {
