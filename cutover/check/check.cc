@@ -77,6 +77,7 @@ void check_tables(Context& context) {
 void check_objects(Context& context) {
   if (context.restores()) {
     check_roles(context);
+    check_indexes_left(context);
   }
   check_left_out(context);
   check_event_triggers(context);
@@ -158,6 +159,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"extension-version", "an extension has another version on the target"},
       {"target-not-empty", "the target holds objects or rows of its own"},
       {"target-differs", "a table that is on the target already can't take the source's rows"},
+      {"indexes-missing", "secondary indexes that were put off"},
       {"reset-target", "what --reset-target will take away"},
       {"missing-privilege", "our role lacks a right"},
       {"keyless-table", "a table without a replica identity"},

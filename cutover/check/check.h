@@ -30,6 +30,8 @@ struct CheckInput {
   catalog::TableFilter filter = {};
   // What is moved: decides which prerequisites count, and whether the target must be empty.
   plan::Content content = plan::Content::all;
+  // Secondary indexes are put off.
+  bool indexes_later = false;
   // What is in the way on the target will be dropped: listed, not blocking.
   bool reset_target = false;
   // The plan lets us set REPLICA IDENTITY FULL on tables without a key.

@@ -52,6 +52,7 @@ void check_extensions(Context& context);
 void check_leftover(Context& context, Side& side);
 // target.cc
 void check_target_content(Context& context);
+void check_indexes_left(Context& context);
 // privileges.cc
 void check_role(Context& context, Side& side);
 void check_replica_role(Context& context, Side& side);

@@ -97,4 +97,28 @@ void check_target_content(Context& context) {
       "are the source's tables, made beforehand and empty; or --reset-target, which drops it all");
 }
 
+void check_indexes_left(Context& context) {
+  if (!context.resuming) {
+    if (context.input.indexes_later) {
+      context.warns(context.target, "indexes-missing", "",
+                    "secondary indexes will be left for later: no switch before they are built",
+                    "pgcutover run --indexes now  when the copy is through");
+    }
+    return;
+  }
+  const auto left =
+      context.target.connection.maybe_value("SELECT value FROM pgcutover.fact WHERE key = 'indexes.left'");
+  if (left != "yes") {
+    return;
+  }
+  const auto missing =
+      catalog::missing_indexes(context.source.connection, context.target.connection, context.catalog);
+  if (!missing.empty()) {
+    context.warns(context.target, "indexes-missing", "",
+                  std::to_string(missing.size()) +
+                      " indexes are left for later and not built yet: " + list_text(missing),
+                  "stop `pgcutover run` and call it with --indexes now: no switch before they are built");
+  }
+}
+
 }  // namespace cutover::check

@@ -178,6 +178,11 @@ void add_plan_options(std::vector<Option>& table) {
   table.push_back(
       one("index-jobs", "", "N", "", "indexes built at the same time (default 2)",
           [](Invocation& i, const Value& v) { i.plan.index_jobs = static_cast<int>(number(v, 1, 64)); }));
+  table.push_back(one("indexes", "", "now|later", "",
+                      "later: secondary ones are built by the next run with now, before the switch",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.indexes_later = word<bool>(v, {{"now", false}, {"later", true}});
+                      }));
   table.push_back(one("split-above", "", "MB", "",
                       "larger tables are copied in parts by all jobs (default: by itself)",
                       [](Invocation& i, const Value& v) { i.plan.split_above_mb = number(v, 0, 1 << 30); }));

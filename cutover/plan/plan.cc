@@ -49,6 +49,15 @@ void check_strategy(const Plan& plan) {
   throw base::UsageError(in(plan) + "unknown strategy '" + plan.strategy + "'", "use strategy: switchover");
 }
 
+void check_content(const Plan& plan) {
+  if (plan.indexes_later && plan.content != Content::all) {
+    throw base::UsageError(
+        in(plan) + "indexes: later doesn't go with content: " + std::string(to_string(plan.content)),
+        plan.content == Content::data_only ? "the target's indexes are its own: leave --indexes out"
+                                           : "nothing would come later: leave --indexes out");
+  }
+}
+
 std::string default_name(const Plan& plan) {
   const auto& side = plan.source.empty() ? plan.target : plan.source;
   for (const auto* keyword : {"dbname", "service", "user"}) {
@@ -147,6 +156,7 @@ Address address_of(const Address& given, const postgres::ConnInfo& info) {
 }
 
 void check_plan(Plan& plan, Sides needed) {
+  check_content(plan);
   check_strategy(plan);
   check_sides(plan, needed);
   if (plan.name.empty()) {

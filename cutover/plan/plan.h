@@ -96,6 +96,7 @@ struct Plan {
   Content content = Content::all;
   int copy_jobs = 2;
   int index_jobs = 2;
+  bool indexes_later = false;         // secondary indexes only once a `run` without it is called
   std::int64_t split_above_mb = 0;    // larger tables are copied in parts by all jobs; 0 = by itself
   std::int64_t copy_max_rate_mb = 0;  // rows, per second; 0 = no limit
   int copy_max_active_sessions = 0;   // of others on the source: the copy rests while there are more; 0 = off

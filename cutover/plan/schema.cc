@@ -120,6 +120,8 @@ Fields plan_fields(Plan& plan) {
                   "all; or rows alone, into tables that are there, empty and alike; or the schema alone"),
            integer("jobs", plan.copy_jobs, 1, 64, "tables copied at the same time"),
            integer("index-jobs", plan.index_jobs, 1, 64, "indexes built at the same time"),
+           choice("indexes", plan.indexes_later, {{"now", false}, {"later", true}},
+                  "later: secondary ones are built by a later run with now; no switch before that"),
            integer("split-above", plan.split_above_mb, std::int64_t{0}, std::int64_t{1} << 30,
                    "MB above which a table is copied in parts by all jobs; 0 = by itself"),
            integer("max-rate", plan.copy_max_rate_mb, std::int64_t{0}, kMaxRateMb,

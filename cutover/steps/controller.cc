@@ -30,6 +30,7 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   check::CheckInput input{.source = servers.source(), .target = servers.target()};
   input.filter = plan.tables;
   input.content = plan.content;
+  input.indexes_later = plan.indexes_later;
   input.reset_target = reset_target;
   input.keyless_full = plan.keyless_full;
   input.create_roles = plan.create_roles;
@@ -88,6 +89,7 @@ void Controller::begin_migration() {
   if (options_.reset_target) {
     reset_target(servers_.target(), plan_);
   }
+  put_fact(servers_.target(), context_.token, "public.before", public_schema_sql(servers_.target()));
   put_fact(servers_.target(), context_.token, "extensions.before", extension_names(servers_.target()));
   if (plan_.content != plan::Content::data_only) {
     if (const auto held = check::target_objects(servers_.target()).size(); held > 0) {  // accepted by name
@@ -190,6 +192,11 @@ Outcome Controller::end_schema_only() {
 Outcome Controller::run() {
   attach(true);
   require_same_content();
+  refuse_when_ending();
+  // Never where applications write already: a plain CREATE INDEX makes them wait.
+  if (!plan_.indexes_later && read_fence(servers_.target()).state == FenceState::closed) {
+    preparation_.build_indexes_left();
+  }
   open_link();
   if (!options_.until.empty()) {
     if (link_) {

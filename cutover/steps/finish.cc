@@ -147,6 +147,12 @@ void empty_target(Context& context) {
                     " object(s) before the migration began; drop by hand what came with it");
   } else {
     drop_everything(target, read_fact(target, "extensions.before").value_or("{plpgsql}"));
+    // Before a role of ours that owns it goes: DROP OWNED would take the schema along.
+    try {
+      put_back_public_schema(target, read_fact(target, "public.before").value_or(""));
+    } catch (const base::Error& error) {
+      base::log::warn("not put back on the target: schema public: " + error.message());
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/catalog/fit.h"
 #include "replication/catalog/server.h"
 #include "replication/snapshot/schema.h"
 #include "replication/stream/publication.h"
@@ -383,6 +384,23 @@ void refresh_unstreamed(Context& context, Side from, const catalog::Catalog& con
   }
 }
 
+// Put off by the plan: the side that opens would answer every query by reading whole tables.
+void index_findings(Context& context, base::Findings& findings) {
+  if (read_fact(context.servers.target(), "indexes.left") != "yes") {
+    return;
+  }
+  auto& source = context.servers.source();
+  const auto missing =
+      catalog::missing_indexes(source, context.servers.target(), catalog::load(source, context.plan.tables));
+  for (const auto& index : missing) {
+    findings.push_back(blocking("indexes-missing", Side::target, index,
+                                std::to_string(missing.size()) +
+                                    " indexes are left for later and not built yet, " + index + " among them",
+                                "stop `pgcutover run` and call it with --indexes now; or accept by name: "
+                                "--accept indexes-missing"));
+  }
+}
+
 // The way back has to work before the way there is taken.
 void opposite_findings(Context& context, Side from, base::Findings& findings) {
   const Side to = other(from);
@@ -428,6 +446,9 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
   schema_findings(context, from, findings);
   sequence_findings(context, from, findings);
   duplicate_findings(context, from, findings);
+  if (from == Side::source) {
+    index_findings(context, findings);
+  }
   if (const auto open = open_conflicts(context, other(from)); open > 0) {
     findings.push_back(
         blocking("conflicts", other(from), "pgcutover.conflict",

@@ -37,6 +37,8 @@ constexpr milliseconds kStepBudget{300'000};
 constexpr milliseconds kWake{3'000};  // on the side that applications use; nothing depends on it
 constexpr milliseconds kQuiet{60'000};
 
+constexpr std::string_view kIndexesLeft = "indexes.left";
+
 void say_waiting(const std::string& blockers) {
   base::log::warn("the slot waits for transactions that were open before it: " + blockers);
 }
@@ -157,6 +159,9 @@ const snapshot::SchemaArchive& Preparation::schema_archive() {
     archive_ =
         std::make_unique<snapshot::SchemaArchive>(tools, context_.servers.info(Side::source, "dump"),
                                                   snapshot_, context_.plan.tables, context_.servers.stop());
+    if (context_.plan.indexes_later) {
+      archive_->put_off_secondary_indexes();
+    }
   }
   return *archive_;
 }
@@ -304,8 +309,35 @@ void Preparation::restore_indexes() {
   schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"), context_.token,
                                      context_.plan.index_jobs);
   archive_.reset();
-  done("indexes", "");
+  if (context_.plan.indexes_later) {
+    put_fact(target(), context_.token, kIndexesLeft, "yes");
+  }
+  done("indexes", context_.plan.indexes_later ? "secondary indexes are left for later" : "");
   fault_point("run.after-indexes");
+}
+
+bool Preparation::indexes_left() {
+  return read_fact(target(), kIndexesLeft) == "yes";
+}
+
+void Preparation::build_indexes_left() {
+  if (!indexes_left()) {
+    return;
+  }
+  put_event(target(), context_.token, "indexes", "began", "those that were left for later");
+  publisher_.update(
+      [&](state::Status& status) {
+        status.state = "copying";
+        status.step = "indexes";
+        status.message = "building the indexes that were left for later";
+      },
+      true);
+  const auto built = schema_archive().restore_secondary_indexes(
+      context_.servers.info(Side::target, "restore"), context_.token, context_.plan.index_jobs);
+  archive_.reset();
+  fault_point("run.after-indexes-left");
+  put_fact(target(), context_.token, kIndexesLeft, "no");
+  done("indexes", "those that were left for later: " + std::to_string(built) + " statements");
 }
 
 LinkOptions Preparation::link_options(Side from) {

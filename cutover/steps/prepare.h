@@ -51,6 +51,10 @@ class Preparation {
   std::unique_ptr<Link> start_link(Side from);
   // Waits until the stream from the source has passed every table's snapshot: both sides are consistent then.
   void reach_consistency(Link& link);
+  // Secondary indexes were put off (copy: {indexes: later}) and aren't built yet.
+  bool indexes_left();
+  // Builds them. While no stream writes: a plain CREATE INDEX makes writers wait.
+  void build_indexes_left();
   // The slot of the direction that isn't streamed, on `idle`. Nothing where it is there.
   void make_idle_slot(Side idle);
 

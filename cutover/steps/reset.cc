@@ -101,6 +101,38 @@ void drop_everything(postgres::Connection& connection, const std::string& extens
   }
 }
 
+std::string public_schema_sql(postgres::Connection& connection) {
+  return connection
+      .maybe_value(R"(
+    SELECT pg_catalog.format('ALTER SCHEMA public OWNER TO %I;', o.rolname)
+        || pg_catalog.format('COMMENT ON SCHEMA public IS %L;', pg_catalog.obj_description(n.oid, 'pg_namespace'))
+        || coalesce((SELECT string_agg(pg_catalog.format('GRANT %s ON SCHEMA public TO %s%s;', a.privilege_type,
+                              CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(g.rolname) END,
+                              CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '' ORDER BY place)
+              FROM pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)))
+                     WITH ORDINALITY a(grantor, grantee, privilege_type, is_grantable, place)
+              LEFT JOIN pg_catalog.pg_roles g ON g.oid = a.grantee), '')
+      FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner WHERE n.nspname = 'public')")
+      .value_or("");
+}
+
+void put_back_public_schema(postgres::Connection& connection, const std::string& statements) {
+  const auto now = public_schema_sql(connection);
+  if (statements.empty() || now.empty() || now == statements) {
+    return;
+  }
+  postgres::Transaction transaction(connection);
+  const auto grantees = connection.exec(
+      "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(g.rolname) END "
+      "FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a "
+      "LEFT JOIN pg_catalog.pg_roles g ON g.oid = a.grantee WHERE n.nspname = 'public'");
+  for (int row = 0; row < grantees.rows(); ++row) {
+    connection.exec("REVOKE ALL ON SCHEMA public FROM " + grantees.text(row, 0) + " CASCADE");
+  }
+  connection.exec(statements);
+  transaction.commit_or_throw();
+}
+
 namespace {
 
 std::vector<const catalog::Table*> filled(postgres::Connection& connection, const catalog::Catalog& content) {

@@ -17,6 +17,12 @@ namespace cutover::steps {
 // that `extensions_kept` (a text[] value) names.
 void drop_everything(postgres::Connection& connection, const std::string& extensions_kept);
 
+// Schema public is in every database and is never dropped: its owner, rights and comment now, as statements
+// that bring them back. Empty where there is no such schema.
+std::string public_schema_sql(postgres::Connection& connection);
+// Takes away what it has now and runs those statements, in one transaction. Nothing for empty ones.
+void put_back_public_schema(postgres::Connection& connection, const std::string& statements);
+
 // Tables of the filter that hold rows, and "large objects", as a person knows them.
 std::vector<std::string> tables_to_empty(postgres::Connection& connection,
                                          const catalog::TableFilter& filter);

@@ -188,6 +188,11 @@ void Controller::refresh_status(state::Status& status) {
   status.message = from == Side::source
                        ? "streaming; `pgcutover switch` when you are ready"
                        : "the way back is kept open; `pgcutover rollback` or `pgcutover finish`";
+  if (from == Side::source && preparation_.indexes_left()) {
+    status.message =
+        "streaming; secondary indexes are left for later: stop this run and call `pgcutover run --indexes "
+        "now`";
+  }
   if (!stats.waiting_for.empty()) {
     status.message = waiting_message(stats);
   }

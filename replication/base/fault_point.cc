@@ -21,7 +21,8 @@ constexpr std::array kFaultPoints{
     "copy.table-begin", "copy.table-before-commit", "copy.batch-before-commit", "copy.table-done",
     "copy.generation-begun", "copy.part-begin", "copy.part-before-commit", "copy.part-done",
     "copy.generation-before-commit", "indexes.table-built", "indexes.table-done", "run.after-copy",
-    "run.after-indexes", "run.after-catch-up", "run.after-foreign-keys", "run.after-reverse-ready",
+    "run.after-indexes", "run.after-indexes-left", "run.after-catch-up", "run.after-foreign-keys",
+    "run.after-reverse-ready",
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm",
     // resync: tables copied again while it streams

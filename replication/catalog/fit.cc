@@ -282,6 +282,42 @@ std::vector<Misfit> misfits(postgres::Connection& source, postgres::Connection& 
   return Judge(source, target).judge(wanted, there);
 }
 
+std::vector<std::string> missing_indexes(postgres::Connection& source, postgres::Connection& target,
+                                         const Catalog& wanted) {
+  std::vector<const Table*> tables;
+  for (const auto& table : wanted.tables) {
+    tables.push_back(&table);
+  }
+  const auto rows = source.exec(R"(
+    SELECT n.nspname, c.relname, xn.nspname || '.' || x.relname
+      FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_namespace xn ON xn.oid = x.relnamespace
+     WHERE NOT i.indisunique AND NOT i.indisexclusion AND i.indisvalid
+       AND (c.oid = ANY ($1::pg_catalog.oid[]) OR c.relkind = 'm') ORDER BY 3)",
+                                postgres::Params{oids_of(tables)});
+  const auto there = target.exec(
+      "SELECT n.nspname, c.relname, c.relkind IN ('i', 'I') FROM pg_catalog.pg_class c "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm', 'i', "
+      "'I')");
+  std::set<std::pair<std::string, std::string>> relations;
+  std::set<std::string> indexes;
+  for (int row = 0; row < there.rows(); ++row) {
+    if (there.boolean(row, 2)) {
+      indexes.insert(there.text(row, 0) + "." + there.text(row, 1));
+    } else {
+      relations.emplace(there.text(row, 0), there.text(row, 1));
+    }
+  }
+  std::vector<std::string> missing;
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (relations.contains({rows.text(row, 0), rows.text(row, 1)}) && !indexes.contains(rows.text(row, 2))) {
+      missing.push_back(rows.text(row, 2));
+    }
+  }
+  return missing;
+}
+
 std::vector<const Table*> tables_with_rows(postgres::Connection& target,
                                            const std::vector<const Table*>& tables) {
   std::vector<const Table*> stored;

@@ -26,6 +26,11 @@ struct Misfit {
 std::vector<Misfit> misfits(postgres::Connection& source, postgres::Connection& target, const Catalog& wanted,
                             const Catalog& there);
 
+// Indexes that keep no rule (not unique, of no constraint) of these tables, and of materialized views, that
+// the target lacks though it has the table: "public.orders_at". By name.
+std::vector<std::string> missing_indexes(postgres::Connection& source, postgres::Connection& target,
+                                         const Catalog& wanted);
+
 // Those of `tables` (as they are on the target) that hold a row or more.
 std::vector<const Table*> tables_with_rows(postgres::Connection& target,
                                            const std::vector<const Table*>& tables);

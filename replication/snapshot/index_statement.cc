@@ -1,6 +1,7 @@
 #include "replication/snapshot/index_statement.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace replication::snapshot {
@@ -170,6 +171,73 @@ std::optional<IndexStatement> read_index_statement(std::string_view sql) {
     return read_constraint(reader);
   }
   return std::nullopt;
+}
+
+std::string created_index(std::string_view sql) {
+  Reader reader(sql);
+  if (!reader.word("CREATE")) {
+    return {};
+  }
+  reader.word("UNIQUE");
+  const auto name = reader.word("INDEX") ? reader.identifier() : std::nullopt;
+  if (!name || !reader.word("ON")) {
+    return {};
+  }
+  reader.word("ONLY");
+  const auto schema = reader.identifier();  // an index lives in its table's
+  return schema && reader.symbol('.') ? *schema + "." + *name : std::string();
+}
+
+namespace {
+
+std::string qualified_name(Reader& reader) {
+  const auto schema = reader.identifier();
+  const auto name = schema && reader.symbol('.') ? reader.identifier() : std::nullopt;
+  return name ? *schema + "." + *name : std::string();
+}
+
+// The index that an ALTER INDEX, COMMENT ON INDEX or CLUSTER ON speaks of.
+std::string index_spoken_of(std::string_view sql) {
+  Reader reader(sql);
+  if (reader.word("COMMENT")) {
+    return reader.word("ON") && reader.word("INDEX") ? qualified_name(reader) : std::string();
+  }
+  if (!reader.word("ALTER")) {
+    return {};
+  }
+  if (reader.word("INDEX")) {
+    return qualified_name(reader);
+  }
+  const bool table = reader.word("TABLE") || (reader.word("MATERIALIZED") && reader.word("VIEW"));
+  if (!table) {
+    return {};
+  }
+  reader.word("ONLY");
+  const auto schema = reader.identifier();
+  if (!schema || !reader.symbol('.') || !reader.identifier() || !reader.word("CLUSTER") ||
+      !reader.word("ON")) {
+    return {};
+  }
+  const auto name = reader.identifier();
+  return name ? *schema + "." + *name : std::string();
+}
+
+}  // namespace
+
+std::vector<bool> secondary_indexes(const std::vector<ScriptItem>& items) {
+  std::set<std::string> names;
+  for (const auto& item : items) {
+    Reader reader(item.sql);
+    if (reader.word("CREATE") && reader.word("INDEX")) {
+      names.insert(created_index(item.sql));
+    }
+  }
+  names.erase("");
+  std::vector<bool> secondary;
+  for (const auto& item : items) {
+    secondary.push_back(names.contains(created_index(item.sql)) || names.contains(index_spoken_of(item.sql)));
+  }
+  return secondary;
 }
 
 }  // namespace replication::snapshot

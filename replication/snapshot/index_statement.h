@@ -5,6 +5,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "replication/snapshot/sql_script.h"
 
 namespace replication::snapshot {
 
@@ -20,5 +23,12 @@ struct IndexStatement {
 // CREATE [UNIQUE] INDEX ... ON schema.table, or ALTER TABLE ONLY schema.table ADD CONSTRAINT ... . Nothing
 // for anything else, also for an index ON ONLY: a partitioned table's, which builds nothing.
 std::optional<IndexStatement> read_index_statement(std::string_view sql);
+
+// Whether each of these statements may wait: an index that keeps no rule (not unique, of no constraint), and
+// what speaks of such an index: attaching it to a partitioned one, its comment, CLUSTER ON.
+std::vector<bool> secondary_indexes(const std::vector<ScriptItem>& items);
+
+// "schema"."name" of the index that CREATE [UNIQUE] INDEX makes, as written; empty for anything else.
+std::string created_index(std::string_view sql);
 
 }  // namespace replication::snapshot

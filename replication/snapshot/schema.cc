@@ -13,6 +13,7 @@
 #include "replication/catalog/left_out.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
+#include "replication/snapshot/index_statement.h"
 #include "replication/snapshot/restore.h"
 #include "replication/snapshot/sql_script.h"
 #include "replication/snapshot/toc.h"
@@ -141,6 +142,7 @@ struct SchemaArchive::State {
   const base::Stop& stop;
   PrivateDirectory directory;
   std::optional<std::vector<ScriptItem>> post_data = {};
+  bool put_off_secondary = false;
 
   std::string archive() const { return directory.file("schema.dump"); }
 
@@ -215,20 +217,44 @@ void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target,
   run_in_order(connection, left);
 }
 
+namespace {
+
+// The secondary indexes among them, or the others.
+std::vector<ScriptItem> picked(const std::vector<ScriptItem>& items, bool secondary) {
+  const auto may_wait = secondary_indexes(items);
+  std::vector<ScriptItem> chosen;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (may_wait[i] == secondary) {
+      chosen.push_back(items[i]);
+    }
+  }
+  return chosen;
+}
+
+}  // namespace
+
+void SchemaArchive::put_off_secondary_indexes() {
+  state_->put_off_secondary = true;
+}
+
 const std::vector<ScriptItem>& SchemaArchive::post_data() const {
   if (!state_->post_data) {
-    state_->post_data = state_->read_post_data();
+    auto all = state_->read_post_data();
+    if (state_->put_off_secondary) {
+      all = picked(all, false);
+    }
+    state_->post_data = std::move(all);
   }
   return *state_->post_data;
 }
 
-void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,
-                                      int jobs) const {
-  auto connection = open_restore_session(target, token, state_->stop);
-  const auto left = outstanding(connection, post_data());
-  require_roles(connection, left);
-  // Index builds are the work; they need nothing but their tables. The rest (rules, triggers, policies,
-  // attaching partitions' indexes, comments, event triggers last) follows in the archive's order.
+namespace {
+
+// Index builds are the work; they need nothing but their tables. The rest (rules, triggers, policies,
+// attaching partitions' indexes, comments, event triggers last) follows in the archive's order.
+void restore(postgres::Connection& connection, const postgres::ConnInfo& target,
+             const postgres::FencingToken& token, const std::vector<RestoreItem>& left, int jobs,
+             const base::Stop& stop) {
   std::vector<RestoreItem> indexes;
   for (const auto& one : left) {
     if (builds_index(one.item.sql)) {
@@ -236,7 +262,7 @@ void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, const po
     }
   }
   std::set<std::string> put_off;
-  for (auto& one : build_indexes(target, token, indexes, jobs, state_->stop)) {
+  for (auto& one : build_indexes(target, token, indexes, jobs, stop)) {
     put_off.insert(std::move(one.key));
   }
   std::vector<RestoreItem> rest;
@@ -246,6 +272,30 @@ void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, const po
     }
   }
   run_in_order(connection, rest);
+}
+
+}  // namespace
+
+void SchemaArchive::restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                      int jobs) const {
+  auto connection = open_restore_session(target, token, state_->stop);
+  const auto left = outstanding(connection, post_data());
+  require_roles(connection, left);
+  restore(connection, target, token, left, jobs, state_->stop);
+}
+
+std::size_t SchemaArchive::restore_secondary_indexes(const postgres::ConnInfo& target,
+                                                     const postgres::FencingToken& token, int jobs) const {
+  auto connection = open_restore_session(target, token, state_->stop);
+  auto left = outstanding(connection, picked(state_->read_post_data(), true));
+  std::erase_if(left, [&](const RestoreItem& one) {  // somebody made it by hand
+    const auto index = created_index(one.item.sql);
+    return !index.empty() &&
+           connection.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{index})
+               .has_value();
+  });
+  restore(connection, target, token, left, jobs, state_->stop);
+  return left.size();
 }
 
 }  // namespace replication::snapshot

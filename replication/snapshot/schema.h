@@ -37,8 +37,14 @@ class SchemaArchive {
   // Schemas, types, functions, tables, sequences. What exists already is left as it is (a repeated call after
   // a kill).
   void restore_pre_data(const postgres::ConnInfo& target, const postgres::FencingToken& token) const;
+  // Leaves out what secondary_indexes() (index_statement.h) says may wait. Before the post-data is asked for.
+  void put_off_secondary_indexes();
   // What restore_post_data runs, in its order.
   const std::vector<ScriptItem>& post_data() const;
+  // What was put off by an earlier archive: secondary indexes alone, those that aren't there yet. Returns how
+  // many statements it ran.
+  std::size_t restore_secondary_indexes(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                                        int jobs) const;
   // Indexes, constraints, triggers, rules... without foreign keys and without matviews' data; `jobs` in
   // parallel.
   void restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,

@@ -101,6 +101,53 @@ TEST_CASE(
   scenario.expect_equal("rollback");
 }
 
+TEST_CASE("secondary indexes that are left for later are built by the next run, and no switch comes before") {
+  Scenario scenario;
+  scenario.source().sql(kDatabase,
+                        "COMMENT ON INDEX shop.event_at IS 'when'; CREATE INDEX product_price ON "
+                        "shop.product (price); ALTER TABLE shop.product CLUSTER ON "
+                        "product_price; CREATE MATERIALIZED VIEW shop.m AS SELECT id FROM shop.product; "
+                        "CREATE INDEX m_id ON shop.m (id)");
+  const auto indexes = [](harness::Cluster& server) {
+    return server
+        .value(
+            kDatabase,
+            "SELECT string_agg(pg_get_indexdef(i.indexrelid) || i.indisclustered::text || "
+            "coalesce(obj_description(i.indexrelid), ''), '; ' ORDER BY i.indexrelid::regclass::text) FROM "
+            "pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = "
+            "c.relnamespace WHERE n.nspname = 'shop'")
+        .value_or("");
+  };
+  auto run = scenario.start_run("", {"--indexes", "later"});
+  scenario.wait_state(*run, "ready");
+  for (const char* name : {"event_at", "customer_profile", "product_cheap", "event_click_at_idx", "m_id"}) {
+    CHECK_MESSAGE(!has(indexes(scenario.target()), std::string(name) + " "), name);
+  }
+  for (const char* name :
+       {"bank_transfer_pkey", "bank_transfer_client_seq_key", "event_pkey", "product_sku_key"}) {
+    CHECK_MESSAGE(has(indexes(scenario.target()), std::string(name) + " "), name);
+  }
+  const auto refused = scenario.tool({"switch"});
+  CHECK(refused.exit_code == 3);
+  CHECK_MESSAGE(has(refused.errors, "left for later"), refused.errors);
+  CHECK(has(scenario.tool({"check"}).output, "indexes-missing"));
+  harness::wait_until(Deadline::in(milliseconds(20'000)), "the status says so",
+                      [&] { return has(scenario.tool({"status"}).output, "--indexes now"); });
+  scenario.target().sql(kDatabase,
+                        "CREATE INDEX product_cheap ON shop.product (lower(sku)) WHERE price < 10");
+  scenario.stop_run(*run);
+
+  auto cut = scenario.start_run("run.after-indexes-left:kill");
+  cut->wait(Deadline::in(milliseconds(60'000)));
+  run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  CHECK(indexes(scenario.target()) == indexes(scenario.source()));
+  CHECK(!has(scenario.tool({"check"}).output, "indexes-missing"));
+  const auto switched = scenario.tool({"switch"});
+  CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
+  CHECK((scenario.expect_sound("switch") == Side::target));
+}
+
 TEST_CASE("what is in the way on the target is dropped by --reset-target alone, and listed before") {
   Scenario scenario;
   scenario.target().sql(kDatabase,

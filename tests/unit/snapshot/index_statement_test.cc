@@ -59,3 +59,34 @@ TEST_CASE("nothing else is taken for an index of a table") {
     CHECK_FALSE(read_index_statement(sql));
   }
 }
+
+TEST_CASE("indexes that keep no rule may wait, and what speaks of them waits with them") {
+  using replication::snapshot::ScriptItem;
+  const std::vector<std::pair<const char*, bool>> statements = {
+      {"ALTER TABLE ONLY s.t\n    ADD CONSTRAINT t_pkey PRIMARY KEY (id);", false},
+      {"CREATE INDEX t_at ON s.t USING btree (at);", true},
+      {"CREATE UNIQUE INDEX t_mail ON s.t USING btree (mail);", false},
+      {"CREATE INDEX \"p \"\"i\" ON ONLY s.p USING btree (at);", true},
+      {"CREATE INDEX p1_i ON other.p1 USING btree (at);", true},
+      {"ALTER INDEX s.\"p \"\"i\" ATTACH PARTITION other.p1_i;", true},
+      {"ALTER INDEX s.p_pkey ATTACH PARTITION other.p1_pkey;", false},
+      {"COMMENT ON INDEX s.t_at IS 'x; y';", true},
+      {"COMMENT ON INDEX s.t_mail IS 'x';", false},
+      {"ALTER TABLE s.t CLUSTER ON t_at;", true},
+      {"ALTER TABLE ONLY s.t REPLICA IDENTITY USING INDEX t_mail;", false},
+      {"ALTER INDEX s.t_at ALTER COLUMN 1 SET STATISTICS 100;", true},
+      {"CREATE TRIGGER g BEFORE UPDATE ON s.t FOR EACH ROW EXECUTE FUNCTION s.f();", false},
+  };
+  std::vector<ScriptItem> items;
+  for (const auto& [sql, secondary] : statements) {
+    items.push_back({"", sql});
+  }
+  const auto may_wait = replication::snapshot::secondary_indexes(items);
+  REQUIRE(may_wait.size() == items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    CAPTURE(items[i].sql);
+    CHECK(may_wait[i] == statements[i].second);
+  }
+  CHECK(replication::snapshot::created_index("CREATE INDEX \"a b\" ON ONLY \"S\".t USING btree (x);") ==
+        "\"S\".\"a b\"");
+}
