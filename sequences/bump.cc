@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <span>
 
 #include "replication/base/error.h"
@@ -6,6 +7,7 @@
 #include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
 #include "sequences/arithmetic.h"
+#include "sequences/locks.h"
 #include "sequences/sequences.h"
 
 namespace sequences {
@@ -212,21 +214,24 @@ void bump_live(postgres::Connection& connection, const std::vector<Bump>& bumps,
   const std::span<const Bump> all(bumps);
   for (std::size_t begin = 0; begin < all.size(); begin += kBatch) {
     const auto lot = all.subspan(begin, std::min(kBatch, all.size() - begin));
-    postgres::Transaction transaction(connection);
-    // Two of us at the same time could set a sequence back between the other's look and its setval.
-    connection.exec("SELECT pg_catalog.pg_advisory_xact_lock(1885823861, 2)");
-    token.assert_current(connection);
+    std::vector<std::string> names;
+    std::transform(lot.begin(), lot.end(), std::back_inserter(names),
+                   [](const Bump& bump) { return postgres::quote_qualified(bump.schema, bump.name); });
     try {
-      check_overtaken(connection, connection.exec(set_live_sql(lot, side)), lot, side);
-      probe(connection, lot, side);
+      with_locked(connection, names, [&] {
+        // Two of us at the same time could set a sequence back between the other's look and its setval.
+        connection.exec("SELECT pg_catalog.pg_advisory_xact_lock(1885823861, 2)");
+        token.assert_current(connection);
+        check_overtaken(connection, connection.exec(set_live_sql(lot, side)), lot, side);
+        probe(connection, lot, side);
+        write_ledger(connection, lot, side, token);
+      });
     } catch (base::Error& error) {
       if (error.sqlstate() == postgres::sqlstate::kUndefinedTable) {
         error.with_hint("it was dropped or renamed meanwhile: call `pgcutover sequences bump` again");
       }
       throw;
     }
-    write_ledger(connection, lot, side, token);
-    transaction.commit_or_throw();
   }
 }
 

@@ -6,6 +6,7 @@
 #include "replication/postgres/quote.h"
 #include "sequences/arithmetic.h"
 #include "sequences/catalog_sql.h"
+#include "sequences/locks.h"
 
 namespace sequences {
 namespace {
@@ -124,6 +125,7 @@ void read_highest(postgres::Connection& connection, std::vector<Sequence>& seque
   const auto columns = connection.exec(indexed_sql());
   for (int begin = 0; begin < columns.rows(); begin += static_cast<int>(kBatch)) {
     std::string sql;
+    std::vector<std::string> tables;
     const int end = std::min(begin + static_cast<int>(kBatch), columns.rows());
     for (int row = begin; row < end; ++row) {
       const auto found = by_name.find({columns.text(row, 0), columns.text(row, 1)});
@@ -133,12 +135,12 @@ void read_highest(postgres::Connection& connection, std::vector<Sequence>& seque
       sql += (sql.empty() ? "SELECT " : " UNION ALL SELECT ") + std::to_string(row) +
              ", (SELECT pg_catalog." + (found->second->increment > 0 ? "max(" : "min(") +
              postgres::quote_identifier(columns.text(row, 4)) + ")::bigint FROM " +
-             postgres::quote_qualified(columns.text(row, 2), columns.text(row, 3)) + ")";
+             tables.emplace_back(postgres::quote_qualified(columns.text(row, 2), columns.text(row, 3))) + ")";
     }
     if (sql.empty()) {
       continue;
     }
-    const auto rows = connection.exec(sql);
+    const auto rows = read_patiently(connection, sql, tables);
     for (int row = 0; row < rows.rows(); ++row) {
       const auto column = static_cast<int>(rows.integer(row, 0));
       auto& sequence = *by_name.at({columns.text(column, 0), columns.text(column, 1)});

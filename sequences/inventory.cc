@@ -6,6 +6,7 @@
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "sequences/catalog_sql.h"
+#include "sequences/locks.h"
 #include "sequences/sequences.h"
 
 namespace sequences {
@@ -134,11 +135,13 @@ void read_values(postgres::Connection& connection, std::vector<Listed>& listed) 
   for (std::size_t begin = 0; begin < listed.size(); begin += kBatch) {
     const auto end = std::min(begin + kBatch, listed.size());
     std::string sql;
+    std::vector<std::string> names;
     for (auto i = begin; i < end; ++i) {
+      names.push_back(listed[i].sequence.qualified());
       sql += (sql.empty() ? "SELECT " : " UNION ALL SELECT ") + std::to_string(i) +
-             ", last_value, is_called FROM " + listed[i].sequence.qualified();
+             ", last_value, is_called FROM " + names.back();
     }
-    const auto rows = connection.exec(sql);
+    const auto rows = read_patiently(connection, sql, names);
     for (int row = 0; row < rows.rows(); ++row) {
       Sequence& sequence = listed[static_cast<std::size_t>(rows.integer(row, 0))].sequence;
       sequence.last_value = rows.integer(row, 1);

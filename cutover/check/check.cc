@@ -26,12 +26,6 @@ bool record_matches(Context& context, Side& side) {
       .has_value();
 }
 
-bool accepted(const std::vector<std::string>& names, const base::Finding& finding) {
-  return std::ranges::any_of(names, [&](const std::string& name) {
-    return name == finding.id || name == finding.id + ":" + finding.object;
-  });
-}
-
 void check_server(Context& context) {
   check_versions(context);
   check_recovery(context);
@@ -127,7 +121,7 @@ base::Findings run_checks(const CheckInput& input) {
     check_runway(context, before);
   }
   for (base::Finding& finding : context.findings) {
-    if (finding.severity == base::Severity::blocks && accepted(input.accepted, finding)) {
+    if (finding.severity == base::Severity::blocks && plan::is_accepted(input.accepted, finding)) {
       finding.severity = base::Severity::warns;
       finding.message += " (accepted)";
     }

@@ -156,8 +156,10 @@ sequences::BumpPlan SequencesVerb::make_plan() {
   for (auto& finding : plan.findings) {
     if (finding.id == "sequence-cycles") {
       finding.severity = base::Severity::blocks;  // two live sides would hand out the same values
+      finding.remedy =
+          "ALTER SEQUENCE ... NO CYCLE; or leave it as it is: --accept sequence-cycles:" + finding.object;
     }
-    if (invocation_.plan.accepts(finding.id)) {
+    if (invocation_.plan.accepts(finding)) {
       finding.severity = base::Severity::warns;
     }
   }

@@ -137,8 +137,14 @@ std::string_view to_string(Content content) {
                                            : "all";
 }
 
-bool Plan::accepts(std::string_view finding_id) const {
-  return std::find(accepted.begin(), accepted.end(), finding_id) != accepted.end();
+bool is_accepted(const std::vector<std::string>& names, const base::Finding& finding) {
+  return std::ranges::any_of(names, [&](const std::string& name) {
+    return name == finding.id || name == finding.id + ":" + finding.object;
+  });
+}
+
+bool Plan::accepts(const base::Finding& finding) const {
+  return is_accepted(accepted, finding);
 }
 
 Address address_of(const Address& given, const postgres::ConnInfo& info) {

@@ -92,7 +92,7 @@ struct Plan {
   bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
   bool follow_schema = false;         // schema changes of the safe kinds are made on the other side too
   bool create_roles = true;           // make the roles that the target lacks; false = they must be there
-  std::vector<std::string> accepted;  // ids of findings that shall not block
+  std::vector<std::string> accepted;  // findings that shall not block: "id" or "id:object"
   Content content = Content::all;
   int copy_jobs = 2;
   int index_jobs = 2;
@@ -117,8 +117,11 @@ struct Plan {
   Gates gates;
   std::string file;  // where it was read from; empty = made of options
 
-  bool accepts(std::string_view finding_id) const;
+  bool accepts(const base::Finding& finding) const;
 };
+
+// Whether `names` ("id" or "id:object") has the finding: the one test of all that asks.
+bool is_accepted(const std::vector<std::string>& names, const base::Finding& finding);
 
 // Reads and checks a plan file. Throws UsageError ("plan.yaml:12:5: unknown key 'sorce'", hint "did you mean
 // 'source'?"). Passwords in it are registered as secrets.

@@ -145,7 +145,7 @@ void Handover::fence() {
 void Handover::set_sequences() {
   const auto plan = plan_sequences(context_, from_);
   for (const auto& finding : plan.findings) {
-    if (finding.severity == base::Severity::blocks && !context_.plan.accepts(finding.id)) {
+    if (finding.severity == base::Severity::blocks && !context_.plan.accepts(finding)) {
       throw base::Error(finding.message, finding.remedy).on(finding.server).at(finding.object);
     }
   }
@@ -472,7 +472,7 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
     findings.push_back(std::move(finding));
   }
   for (auto& finding : findings) {
-    if (context.plan.accepts(finding.id)) {
+    if (context.plan.accepts(finding)) {
       finding.severity = base::Severity::warns;
     }
   }

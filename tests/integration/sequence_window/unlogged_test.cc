@@ -95,9 +95,9 @@ TEST_CASE("a switch refuses an unlogged sequence; accepted, crashes of either si
   run = scenario.start_run("switch.after-commit:stop");
   scenario.wait_state(*run, "ready");
   const auto deadline = Deadline::in(milliseconds(60'000));
-  harness::Tool asked({"switch", "--accept", "sequence-unlogged", "--verify-gate", "none", "--max-pause",
-                       "20s", "--source", scenario.source().conninfo(kDatabase, "mover"), "--target",
-                       scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
+  harness::Tool asked({"switch", "--accept", "sequence-unlogged:public.s", "--verify-gate", "none",
+                       "--max-pause", "20s", "--source", scenario.source().conninfo(kDatabase, "mover"),
+                       "--target", scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
   run->wait_frozen(deadline);
   CHECK(scenario.target().value(kDatabase, "SELECT last_value FROM s") == "10700");
   scenario.target().restart(harness::Cluster::Stop::immediate);
@@ -112,7 +112,7 @@ TEST_CASE("a switch refuses an unlogged sequence; accepted, crashes of either si
   scenario.target().restart(harness::Cluster::Stop::immediate);
   harness::wait_until(deadline, "the alarm",
                       [&] { return has(scenario.tool({"status"}).output, "public.s on target: "); });
-  const auto back = scenario.tool({"rollback", "--accept", "sequence-unlogged"});
+  const auto back = scenario.tool({"rollback", "--accept", "sequence-unlogged:public.s"});
   REQUIRE_MESSAGE(back.exit_code == 0, back.errors);
   insert(scenario.source());
   CHECK(std::stol(scenario.source().value(kDatabase, "SELECT max(id) FROM t").value_or("0")) > 20'700);

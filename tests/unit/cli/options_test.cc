@@ -104,7 +104,7 @@ TEST_CASE("options arrive where they belong") {
   CHECK(run.plan.index_jobs == 3);
   CHECK(run.plan.gates.max_pause == milliseconds(900));
   CHECK(run.plan.tables.exclude == Words{"a.*", "b.*"});
-  CHECK(run.plan.accepts("wal-level"));
+  CHECK(run.plan.accepts({replication::base::Severity::blocks, "wal-level", "source", "", "", ""}));
   CHECK_FALSE(run.plan.gates.manual);
   CHECK(run.plan.keyless_full);
   CHECK(run.plan.gates.cancel_blockers);

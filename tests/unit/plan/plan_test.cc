@@ -34,7 +34,7 @@ source: {url: "postgresql://mover:geheim99@old:5433/shop"}
 target: "host=new dbname=shop password='ge heim'"
 strategy: switchover
 tables: {include: ["public.*"], exclude: ["audit.*", "a \"b.c"], keyless: full}
-accept: [wal-level, "on"]
+accept: [wal-level, "on", "sequence-overflow:public.t"]
 copy: {jobs: 4, index-jobs: 3, pg-bindir: /usr/lib/postgresql/15/bin}
 sequences: {headroom: 500}
 apps:
@@ -64,9 +64,14 @@ TEST_CASE("every key of a plan arrives where it belongs") {
   CHECK(plan.tables.include == std::vector<std::string>{"public.*"});
   CHECK(plan.tables.exclude == std::vector<std::string>{"audit.*", "a \"b.c"});
   CHECK(plan.keyless_full);
-  CHECK(plan.accepts("wal-level"));
-  CHECK(plan.accepts("on"));
-  CHECK_FALSE(plan.accepts("wal"));
+  const auto accepts = [&](const std::string& id, const std::string& object = "public.t") {
+    return plan.accepts({replication::base::Severity::blocks, id, "source", object, "", ""});
+  };
+  CHECK(accepts("wal-level"));
+  CHECK(accepts("on"));
+  CHECK_FALSE(accepts("wal"));
+  CHECK(accepts("sequence-overflow"));
+  CHECK_FALSE(accepts("sequence-overflow", "public.t2"));
   CHECK(plan.copy_jobs == 4);
   CHECK(plan.index_jobs == 3);
   CHECK(plan.pg_bindir == "/usr/lib/postgresql/15/bin");
