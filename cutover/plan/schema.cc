@@ -106,9 +106,8 @@ Fields plan_fields(Plan& plan) {
       connection("target", plan.target, "the server that shall have it"),
       text("strategy", plan.strategy, "how it is moved"),
       tables_field(plan),
-      choice(
-          "schema-changes", plan.follow_schema, {{"stop", false}, {"apply", true}},
-          "where a table is changed in mid-stream: wait for a person, or follow what is proven to be safe"),
+      choice("schema-changes", plan.follow_schema, {{"stop", false}, {"apply", true}},
+             "a table is changed in mid-stream: wait for a person, or follow what is proven safe"),
       choice("roles", plan.create_roles, {{"create", true}, {"require", false}},
              "roles that the target lacks: make them like the source's, or refuse to begin"),
       texts("accept", plan.accepted, "ids of findings that shall not block"),

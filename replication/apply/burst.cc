@@ -8,8 +8,7 @@
 namespace replication::apply {
 namespace {
 
-const std::size_t kSetBytes =
-    std::getenv("SETB") ? std::stoul(std::getenv("SETB")) : (std::size_t{256} << 10);
+constexpr std::size_t kSetBytes = std::size_t{256} << 10;
 
 std::string sql_of(const TargetTable& table, Operation operation, const Mask& unchanged) {
   switch (operation) {

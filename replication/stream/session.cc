@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <thread>
 
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -22,10 +23,13 @@ constexpr const char* kCopyAgain =
     "changes may be lost between the copy and here: the copy is needed again (cancel this migration and "
     "start anew)";
 constexpr milliseconds kRoomInterval{20};     // between looks at the clock while the queue is full
-constexpr milliseconds kHoldInterval{5};      // between looks at the queue while apply is busy
+constexpr milliseconds kHoldInterval{1};      // between looks at the queue while apply is busy
 constexpr milliseconds kAskInterval{10'000};  // of silence, before the server is asked for an answer
 constexpr milliseconds kFinishTime{3'000};
 constexpr milliseconds kShortWait{1};
+// A local socket takes some 280 small messages, which a walsender decodes in less than a millisecond: a
+// longer nap would make it wait for us.
+constexpr std::chrono::microseconds kNap{400};
 constexpr int kShortWaitsMax = 16;
 constexpr milliseconds kBusyAfter{50};
 constexpr milliseconds kGatherTime{10};
@@ -203,7 +207,7 @@ void Session::wait_for_data() {
 }
 
 // A walsender that is a little slower than we are wakes us for every message, at three system calls each:
-// more than receiving itself. After a row of short waits a millisecond is given for more to gather; a lone
+// more than receiving itself. After a row of short waits a moment is given for more to gather; a lone
 // transaction never comes to that, and after a large read the socket may have been full, which must not hold
 // the walsender back.
 void Session::let_more_come(base::Clock::time_point waited_since) {
@@ -217,7 +221,7 @@ void Session::let_more_come(base::Clock::time_point waited_since) {
   }
   short_waits_ = short_wait && !large_read ? std::min(short_waits_ + 1, kShortWaitsMax) : 0;
   if (short_waits_ == kShortWaitsMax) {
-    connection_.stop().wait(Deadline::in(kShortWait));
+    std::this_thread::sleep_for(kNap);
   }
 }
 
