@@ -62,6 +62,15 @@ double server_cpu_seconds(harness::Cluster& cluster) {
   }
 }
 
+double stolen_cpu_seconds() {
+  std::istringstream in(harness::read_file("/proc/stat"));
+  std::string field;
+  for (int i = 0; i <= 8; ++i) {  // "cpu", user, nice, system, idle, iowait, irq, softirq, steal
+    in >> field;
+  }
+  return in ? std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK)) : 0;
+}
+
 std::int64_t process_peak_kib(pid_t pid) {
   const auto status = harness::read_file("/proc/" + std::to_string(pid) + "/status");
   const auto at = status.find("VmHWM:");

@@ -42,6 +42,8 @@ class Pair {
 // CPU seconds of a server: its postmaster and all children, those that ended included.
 double server_cpu_seconds(harness::Cluster& cluster);
 double process_cpu_seconds(pid_t pid);
+// Of all cores of a virtual machine, since it started: a run that lost many is worth little.
+double stolen_cpu_seconds();
 std::int64_t process_peak_kib(pid_t pid);  // VmHWM
 
 }  // namespace bench

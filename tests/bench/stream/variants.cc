@@ -21,18 +21,20 @@ class Meter {
       : pair_(pair),
         source_(server_cpu_seconds(pair.source())),
         target_(server_cpu_seconds(pair.target())),
+        stolen_(stolen_cpu_seconds()),
         begin_(base::Clock::now()) {}
   Sample read() const {
     Sample sample;
     sample.seconds = std::chrono::duration<double>(base::Clock::now() - begin_).count();
     sample.source_cpu = server_cpu_seconds(pair_.source()) - source_;
     sample.target_cpu = server_cpu_seconds(pair_.target()) - target_;
+    sample.stolen = stolen_cpu_seconds() - stolen_;
     return sample;
   }
 
  private:
   Pair& pair_;
-  double source_, target_;
+  double source_, target_, stolen_;
   base::Clock::time_point begin_;
 };
 

@@ -11,6 +11,7 @@ namespace bench {
 struct Sample {
   double seconds = 0;
   double source_cpu = 0, target_cpu = 0, tool_cpu = 0;  // seconds
+  double stolen = 0;                                    // seconds of CPU that a host gave to others
   std::int64_t tool_peak_kib = -1;
 };
 
