@@ -8,6 +8,7 @@
 #include "cutover/steps/patience.h"
 #include "cutover/steps/reset.h"
 #include "cutover/steps/schema_changes.h"
+#include "cutover/steps/takeover.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/check.h"
@@ -34,6 +35,7 @@ namespace stream = replication::stream;
 
 constexpr milliseconds kSlotWait{600'000};
 constexpr milliseconds kStepBudget{300'000};
+constexpr milliseconds kLostSessions{15'000};
 constexpr milliseconds kWake{3'000};  // on the side that applications use; nothing depends on it
 constexpr milliseconds kQuiet{60'000};
 
@@ -522,14 +524,21 @@ std::unique_ptr<Link> Preparation::run(const std::string& until, const std::func
   for (const auto& [id, execute] : steps) {
     Patience patience(kStepBudget, context_.servers.stop());
     bool done = std::ranges::find(wanted, id, &StepInfo::id) == wanted.end();
+    bool again = false;
     while (!done) {
       context_.servers.stop().check();
       done = patience.attempt(
           [&] {
             keep_place();
+            if (again) {  // a session that we lost may still be at work there, and commit
+              end_sessions(target(), "", context_.servers.tag(), base::Deadline::in(kLostSessions));
+            }
             execute();
           },
-          [this] { let_go(); });
+          [&] {
+            again = true;
+            let_go();
+          });
     }
     if (until == id) {
       break;

@@ -31,6 +31,7 @@ constexpr std::int64_t kSmallTable = std::int64_t{1} << 20;
 constexpr std::size_t kBatchStatements = 40;
 constexpr std::chrono::milliseconds kLook{250};
 constexpr base::milliseconds kTell{500};
+constexpr base::milliseconds kPredecessorEnds{30'000};
 constexpr const char* kNoteRefused = "23502";  // not_null_violation, see restored_note_sql
 constexpr const char* kFirstHalf = "/index";   // of a constraint: the key of its index's note
 
@@ -203,8 +204,28 @@ class Worker {
   postgres::Connection& session() {
     if (!session_ || !session_->usable()) {
       session_.emplace(open_restore_session(shared_.target, shared_.token, shared_.cancel));
+      end_predecessor();
+      pid_ = session_->backend_pid();
     }
     return *session_;
+  }
+
+  // The backend of a lost connection builds on, and commits: whether it did must be known before its
+  // statement is run again.
+  void end_predecessor() {
+    const auto deadline = Deadline::in(kPredecessorEnds);
+    while (pid_ != 0 &&
+           session_->maybe_value("SELECT pg_terminate_backend(pid)::text FROM pg_catalog.pg_stat_activity "
+                                 "WHERE pid = $1 AND usename = current_user AND application_name = "
+                                 "current_setting('application_name')",
+                                 postgres::Params().integer(pid_))) {
+      if (deadline.expired()) {
+        throw base::TimeoutError("our lost session does not end: pid " + std::to_string(pid_)).on("target");
+      }
+      shared_.cancel.wait(Deadline::in(kLook));
+      shared_.cancel.check();
+    }
+    pid_ = 0;
   }
 
   void allow_parallel(int workers) {
@@ -329,6 +350,7 @@ class Worker {
 
   Shared& shared_;
   std::optional<postgres::Connection> session_;
+  int pid_ = 0;  // of the last session's backend
   bool repeated_ = false;
 };
 
