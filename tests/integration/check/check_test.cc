@@ -266,7 +266,9 @@ TEST_CASE("a migration under way finds its own tables on the target and goes on"
       system(checks::clusters().source) + "', '" + system(checks::clusters().target) +
       "', 'under_way', 'under_way')";
   pair.on_source(record);
-  pair.on_target(record + "; CREATE TABLE good(id int)");
+  pair.on_target(record +
+                 "; CREATE TABLE pgcutover.fact(key text, value text); ALTER TABLE pgcutover.fact OWNER TO "
+                 "mover; CREATE TABLE good(id int)");
   const Findings findings = check(pair);
   INFO(to_text(findings));
   CHECK_FALSE(cutover::check::blocks(findings));
