@@ -1,6 +1,7 @@
 // Which values to set on both sides.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "replication/base/error.h"
@@ -68,6 +69,41 @@ void note_unlogged(const Sequence& closing, const Sequence& opening, base::Findi
                                    "would be handed out again" +
                                    feeds(closing),
                                "ALTER SEQUENCE " + closing.qualified() + " SET LOGGED on both sides"));
+  }
+}
+
+// By column: the names of what feeds it.
+std::map<std::string, std::set<std::string>> feeders(const std::vector<Sequence>& sequences) {
+  std::map<std::string, std::set<std::string>> by_column;
+  for (const auto& sequence : sequences) {
+    for (const auto& column : sequence.used_by) {
+      by_column[column].insert(sequence.display());
+    }
+  }
+  return by_column;
+}
+
+// A default that was changed on one side only: each sequence would be set by what its namesake handed out,
+// and the column's next id would be one that is there already.
+void note_feeders(const std::vector<Sequence>& closing, const std::vector<Sequence>& opening,
+                  base::Findings& findings) {
+  const auto here = feeders(closing);
+  const auto join = [](const std::set<std::string>& names) {
+    std::string text;
+    for (const auto& name : names) {
+      text += (text.empty() ? "" : ", ") + name;
+    }
+    return text;
+  };
+  for (const auto& [column, names] : feeders(opening)) {
+    const auto found = here.find(column);
+    if (found != here.end() && found->second != names) {
+      findings.push_back({base::Severity::blocks, "sequence-differs", "", *names.begin(),
+                          "column " + column + " is fed by " + join(found->second) +
+                              " on the side that closes and by " + join(names) + " on the side that opens",
+                          "ALTER TABLE ... ALTER COLUMN ... SET DEFAULT, or ALTER SEQUENCE ... OWNED BY, on "
+                          "the side that opens"});
+    }
   }
 }
 
@@ -237,6 +273,7 @@ BumpPlan plan_bumps(const std::vector<Sequence>& closing, const std::vector<Sequ
       plan.bumps.push_back(plan_one(sequence, other, wish, plan.findings));
     }
   }
+  note_feeders(closing, opening, plan.findings);
   for (const auto& [name, sequence] : there) {
     plan.findings.push_back(
         finding(base::Severity::warns, "sequence-only-there", *sequence,

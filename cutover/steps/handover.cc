@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <set>
 
 #include "cutover/state/status.h"
 #include "cutover/steps/fence.h"
@@ -39,7 +40,7 @@ std::string verb_of(Side from) {
 
 class Handover {
  public:
-  Handover(Context& context, Side from, Link& link, catalog::Catalog content)
+  Handover(Context& context, Side from, Link& link, catalog::Catalog content, std::set<std::string> sequences)
       : outside_(context),
         servers_(context.servers.for_pause(context.plan.gates.max_pause)),
         context_{context.plan, servers_, context.token, context.run},
@@ -49,6 +50,7 @@ class Handover {
         attempt_(random_hex(8)),
         traffic_(context.plan, traffic_guard(context_), context.servers.stop()),
         catalog_(std::move(content)),
+        sequences_(std::move(sequences)),
         deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
 
   HandoverResult run();
@@ -75,7 +77,8 @@ class Handover {
   Link& link_;
   const std::string attempt_;
   traffic::TrafficSet traffic_;
-  const catalog::Catalog catalog_;  // of `from`, from before the gates
+  const catalog::Catalog catalog_;         // of `from`, from before the gates
+  const std::set<std::string> sequences_;  // the same
   base::Deadline deadline_;
   base::Clock::time_point held_at_;
   std::optional<postgres::Connection> locks_;
@@ -147,6 +150,13 @@ void Handover::set_sequences() {
   for (const auto& finding : plan.findings) {
     if (finding.severity == base::Severity::blocks && !context_.plan.accepts(finding)) {
       throw base::Error(finding.message, finding.remedy).on(finding.server).at(finding.object);
+    }
+    // The other side's namesake would be opened with the value of whenever it was copied.
+    if (finding.id == "sequence-only-there" && sequences_.contains(finding.object)) {
+      throw base::Error("sequence " + finding.object + " on the " + std::string(to_string(from_)) +
+                            " was dropped while the " + verb_of(from_) + " began",
+                        "drop it on the other side too, or create it again, then try again")
+          .on(to_string(from_));
     }
   }
   sequences::apply_bumps(to(), plan.bumps, sequences::Side::opens, context_.token);
@@ -489,6 +499,10 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
   }
   // Loaded before the gates look at it: what changes from here on is noticed under the locks.
   auto content = catalog::load(context.servers.at(from), context.plan.tables);
+  std::set<std::string> sequences;
+  for (const auto& sequence : sequences::inventory(context.servers.at(from))) {
+    sequences.insert(sequence.display());
+  }
   for (const auto& finding : handover_findings(context, from, link)) {
     if (finding.severity == base::Severity::blocks) {
       throw base::Error("not begun: " + finding.message, finding.remedy)
@@ -499,7 +513,7 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
     base::log::warn(finding.id + ": " + finding.message);
   }
   refresh_unstreamed(context, from, content);
-  return Handover(context, from, link, std::move(content)).run();
+  return Handover(context, from, link, std::move(content), std::move(sequences)).run();
 }
 
 }  // namespace cutover::steps

@@ -199,6 +199,28 @@ TEST_CASE("another increment or cycle option on the other side blocks and is not
   CHECK(plan_bumps({used(1)}, {cycling}, 10).bumps.empty());
 }
 
+TEST_CASE("a column that another sequence feeds on the other side blocks, one of that side alone doesn't") {
+  auto old_one = used(10);
+  auto new_one = used(500);
+  new_one.name = "s2";
+  auto there = new_one;
+  new_one.used_by = {"public.t.id"};
+  auto stale = old_one;
+  stale.used_by = {"public.t.id", "public.only_there.id"};
+  const auto plan = plan_bumps({old_one, new_one}, {stale, there}, 10);
+  REQUIRE(plan.findings.size() == 1);
+  CHECK(plan.findings[0].id == "sequence-differs");
+  CHECK((plan.findings[0].severity == base::Severity::blocks));
+  CHECK(plan.findings[0].message ==
+        "column public.t.id is fed by public.s2 on the side that closes and by public.s on the side that "
+        "opens");
+  // Owned by it, with another one's default.
+  old_one.used_by = {"public.t.id"};
+  CHECK(plan_bumps({old_one, new_one}, {stale, there}, 10).findings.size() == 1);
+  there.used_by = {"public.t.id"};
+  CHECK(plan_bumps({old_one, new_one}, {stale, there}, 10).findings.empty());
+}
+
 TEST_CASE("another maximum on the other side warns, and the nearer one counts") {
   auto narrow = used(1);
   narrow.maximum = 100;
