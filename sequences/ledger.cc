@@ -222,6 +222,8 @@ std::string_view to_string(RangeState state) {
       return "half-used";
     case RangeState::nearly_used:
       return "nearly-used";
+    case RangeState::used_up:
+      return "used-up";
     case RangeState::outside:
       return "outside";
   }
@@ -247,7 +249,8 @@ Usage usage(const Range& range, const Sequence& now, double rate, bool open) {
   const auto used = room(range.start, now.last_value, range.increment);
   if (behind || further(now.last_value, until, range.increment)) {
     usage.used_share = behind ? 0 : 1;
-    usage.state = RangeState::outside;
+    const bool ran_on = !behind && room(until, now.last_value, range.increment) <= size;
+    usage.state = ran_on ? RangeState::used_up : RangeState::outside;
     return usage;
   }
   usage.used_share = size == 0 ? 1 : static_cast<double>(used) / static_cast<double>(size);

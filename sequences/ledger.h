@@ -46,7 +46,9 @@ const Range* current_range(const std::vector<Range>& ledger, const std::string& 
 std::string attribute(const std::vector<Range>& ledger, const std::string& schema, const std::string& name,
                       std::int64_t value);
 
-enum class RangeState { fine, half_used, nearly_used, outside };
+// used_up: the sequence ran on behind the end, by no more than the range's own size; further is rather a
+// setval.
+enum class RangeState { fine, half_used, nearly_used, used_up, outside };
 struct Usage {
   Range range;
   std::int64_t at = 0;       // last_value now

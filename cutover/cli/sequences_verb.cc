@@ -300,6 +300,10 @@ void add_range_finding(const state::SequenceRangeStatus& range, base::Findings& 
          "the range of " + range.sequence + " on the " + range.server + " is " + range.state,
          range.state == to_string(sequences::RangeState::outside)
              ? "find who calls setval, then `pgcutover sequences bump`"
+         : range.state == to_string(sequences::RangeState::used_up)
+             ? "`pgcutover sequences bump` issues a new pair, `watch --yes` by itself; ids behind the end "
+               "may "
+               "have been handed out on the other side too"
              : "`pgcutover sequences bump` issues a new pair once 80 % are used; `watch --yes` "
                "does it by itself; while a migration is under way `run` does, or `watch --yes` where none "
                "lives"});
@@ -370,8 +374,9 @@ void SequencesVerb::look_at_ranges() {
   }
   print(list);
   if (invocation_.yes) {
-    issue_new(std::any_of(list.ranges.begin(), list.ranges.end(),
-                          [](const auto& range) { return range.state == "nearly-used"; }));
+    issue_new(std::any_of(list.ranges.begin(), list.ranges.end(), [](const auto& range) {
+      return range.state == "nearly-used" || range.state == "used-up";
+    }));
   }
 }
 

@@ -134,6 +134,7 @@ std::string range_text(const SequenceRangeStatus& range) {
   }
   return text + (range.state == "fine"      ? ""
                  : range.state == "outside" ? ", OUTSIDE OF ITS RANGE"
+                 : range.state == "used-up" ? ", USED UP"
                                             : ", " + range.state);
 }
 

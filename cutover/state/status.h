@@ -90,7 +90,7 @@ struct SequenceRangeStatus {
   std::int64_t at = 0;  // last value now
   double used_share = 0;
   double seconds_left = -1;
-  std::string state = {};  // "fine", "half-used", "nearly-used", "outside"
+  std::string state = {};  // "fine", "half-used", "nearly-used", "used-up", "outside"
 };
 std::string range_text(const SequenceRangeStatus& range);
 

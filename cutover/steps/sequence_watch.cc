@@ -205,11 +205,13 @@ void SequenceWatch::tell(const sequences::Usage& usage) {
   finding.id = kFinding;
   finding.server = usage.range.server;
   finding.object = usage.range.display();
-  finding.message = (outside ? "ids outside of the range: " : "the range of ids is in use: ") +
+  finding.message = (outside                              ? "ids outside of the range: "
+                     : usage.state == RangeState::used_up ? "the range of ids is used up: "
+                                                          : "the range of ids is in use: ") +
                     state::range_text(range_status(usage));
   finding.remedy =
       outside ? "find who calls setval or writes to a closed server; a hand-over sets both sides again"
-              : "nothing to do: a new pair of ranges is issued at 80 %";
+              : "nothing to do: a new pair of ranges is issued at 80 %, or at once where it is used up";
   if (changed) {
     base::log::warn(finding.id + ": " + finding.message);
   }

@@ -362,10 +362,11 @@ TEST_CASE("watch warns, and with --yes issues a new pair of ranges once 80 % of 
                       [&] { return value(pair.target(), rows) == "4" && value(pair.source(), rows) == "4"; });
   // It doesn't keep others out.
   CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
-  // It outlives a server that crashes, and issues the next pair as well.
+  // It outlives a server that crashes, and issues the next pair as well, also where the last one was used up
+  // between two looks.
   cluster().restart(harness::Cluster::Stop::immediate);
   watch->wait_output("looking again", deadline);
-  cluster().sql(pair.target(), "SELECT nextval('t_id_seq') FROM generate_series(1, 850)");
+  cluster().sql(pair.target(), "SELECT nextval('t_id_seq') FROM generate_series(1, 1100)");
   harness::wait_until(deadline, "the next pair",
                       [&] { return value(pair.target(), rows) == "6" && value(pair.source(), rows) == "6"; });
   watch->terminate();

@@ -1,6 +1,8 @@
 // `pgcutover sequences` on real servers, without any migration: the story the tool was founded on, what the
 // verbs show, and what is refused. The hard cases of `bump` are in bump_test.cc.
+#include <algorithm>
 #include <doctest/doctest.h>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -163,6 +165,43 @@ TEST_CASE("list shows what a text names, the furthest id present and keys that n
   CHECK_FALSE(has(result.output, "public.b.id ("));
   const auto json = Pair::run({"list", "--json", "--source", cluster().conninfo(pair.source())});
   CHECK(has(json.output, "\"kind\":\"made by the application\",\"primary\":true,\"needsNoHeadroom\":true"));
+}
+
+// What one look or call prints is one line and one JSON value, with these keys whatever is in them.
+void check_json(const std::string& line, const std::string& list, const std::string& keys) {
+  const std::string json = "$json$" + line + "$json$::jsonb";
+  CHECK_MESSAGE(value("postgres", "SELECT jsonb_typeof(" + json + ")") == "object", line);
+  CHECK_MESSAGE(value("postgres", "SELECT string_agg(k, ' ' ORDER BY k) FROM jsonb_object_keys(" + json +
+                                      "->'" + list + "'->0) k") == keys,
+                line);
+}
+
+TEST_CASE("bump and watch as JSON: one value each time, parseable, with stable keys") {
+  const Pair pair;
+  pair.both("CREATE SEQUENCE \"Q \"\"x\"; CREATE TABLE t (id serial)");
+  const auto bump = pair.tool({"bump", "--yes", "--json", "--sequence-headroom", "1000"});
+  REQUIRE_MESSAGE(bump.exit_code == 0, bump.errors);
+  CHECK(std::count(bump.output.begin(), bump.output.end(), '\n') == 1);
+  check_json(bump.output, "bumps",
+             "clipped done from hasSourceValue hasTargetValue need sequence sourceValue targetValue");
+  const auto again = pair.tool({"bump", "--yes", "--json"});
+  CHECK(value("postgres", "SELECT coalesce(jsonb_array_length($json$" + again.output +
+                              "$json$::jsonb->'bumps'), 0)") == "0");
+  cluster().sql(pair.source(), "SELECT nextval('t_id_seq') FROM generate_series(1, 600)");
+  harness::Tool watch({"sequences", "watch", "--json", "--source", cluster().conninfo(pair.source()),
+                       "--target", cluster().conninfo(pair.target()), "--interval", "100ms"});
+  const auto deadline = Deadline::in(milliseconds(30'000));
+  harness::wait_until(deadline, "three looks", [&] {
+    const auto text = watch.output();
+    return std::count(text.begin(), text.end(), '\n') >= 3;
+  });
+  watch.terminate();
+  CHECK(watch.wait(deadline) == 0);
+  std::istringstream lines(watch.output());
+  for (std::string line; std::getline(lines, line);) {
+    check_json(line, "ranges", "at hasUntil secondsLeft sequence server start state until usedShare");
+    check_json(line, "findings", "id message object remedy server severity");
+  }
 }
 
 TEST_CASE("what can't get ranges is refused with its numbers before anything is changed") {

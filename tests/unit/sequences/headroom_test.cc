@@ -202,7 +202,9 @@ TEST_CASE("half of a range warns, four fifths ask for another, and outside of it
   CHECK(half.used_share == doctest::Approx(0.5));
   CHECK(half.seconds_left == doctest::Approx(50));
   CHECK(usage(mine, at(1800), 0, true).state == RangeState::nearly_used);
-  CHECK(usage(mine, at(2001), 0, true).state == RangeState::outside);
+  CHECK(usage(mine, at(2001), 0, true).state == RangeState::used_up);
+  CHECK(usage(mine, at(3000), 0, true).state == RangeState::used_up);
+  CHECK(usage(mine, at(3001), 0, true).state == RangeState::outside);
   CHECK(usage(mine, at(999), 0, true).state == RangeState::outside);
   const auto parked = range("source", false, 2000, std::nullopt);
   CHECK(usage(parked, at(2000), 0, false).state == RangeState::fine);
