@@ -134,26 +134,28 @@ void finish(Context& context, const Tell& tell) {
 
 namespace {
 
-// All of it was put there by us: the target was found empty, or with empty tables.
-void empty_target(Context& context) {
+// All of it was put there by us: the target was found empty, or with empty tables. Returns how it is left.
+std::string empty_target(Context& context) {
   auto& target = context.servers.target();
   if (begun_content(target) == plan::Content::data_only) {
     restore_identities(context, Side::target);
     if (step_done(target, "schema")) {  // before that nothing of ours can be in the tables
       empty_tables(target, context.plan.tables);
     }
-  } else if (const auto held = read_fact(target, "target.held")) {
-    base::log::warn("nothing was dropped on the target: it held " + *held +
-                    " object(s) before the migration began; drop by hand what came with it");
-  } else {
-    drop_everything(target, read_fact(target, "extensions.before").value_or("{plpgsql}"));
-    // Before a role of ours that owns it goes: DROP OWNED would take the schema along.
-    try {
-      put_back_public_schema(target, read_fact(target, "public.before").value_or(""));
-    } catch (const base::Error& error) {
-      base::log::warn("not put back on the target: schema public: " + error.message());
-    }
+    return "its tables are there and empty, as they were found";
   }
+  if (const auto held = read_fact(target, "target.held")) {
+    return "it held " + *held +
+           " object(s) before the migration began, so nothing was dropped: drop by hand what came with it";
+  }
+  drop_everything(target, read_fact(target, "extensions.before").value_or("{plpgsql}"));
+  // Before a role of ours that owns it goes: DROP OWNED would take the schema along.
+  try {
+    put_back_public_schema(target, read_fact(target, "public.before").value_or(""));
+  } catch (const base::Error& error) {
+    base::log::warn("not put back on the target: schema public: " + error.message());
+  }
+  return "it is empty, as it was found";
 }
 
 }  // namespace
@@ -164,8 +166,9 @@ void cancel(Context& context, const Tell& tell) {
   fault_point("cancel.after-slots");
   restore_identities(context, Side::source);
   auto& connection = context.servers.target();
+  std::string left_as = "nothing had been brought there";
   if (step_done(connection, "close-target")) {
-    empty_target(context);
+    left_as = empty_target(context);
     for (const auto& left : replication::snapshot::undo_roles_and_settings(connection)) {
       base::log::warn("not taken back on the target: " + left);
     }
@@ -175,7 +178,7 @@ void cancel(Context& context, const Tell& tell) {
   }
   drop_schema(context.servers.source(), context.token, Drop::commit);
   fault_point("cancel.after-source-schema");
-  tell("cancelled: source takes writes as before; the target is as it was, empty\n");
+  tell("cancelled: source takes writes as before; the target is open: " + left_as + "\n");
   drop_schema(connection, context.token, Drop::commit);
 }
 

@@ -81,6 +81,7 @@ TEST_CASE(
   CHECK(count(scenario.target(), "shop.bank_account") != "1");
   const auto cancelled = scenario.tool({"cancel", "--yes"});
   CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+  CHECK_MESSAGE(has(cancelled.output, "its tables are there and empty"), cancelled.output);
   run->wait(Deadline::in(milliseconds(20'000)));
   CHECK(relations(scenario.target()) == on_source);  // the tables stay, empty as they were
   CHECK(count(scenario.target(), "shop.bank_account") == "0");
@@ -186,4 +187,16 @@ TEST_CASE("what is in the way on the target is dropped by --reset-target alone, 
   scenario.wait_state(*run, "ready");
   CHECK(has(run->errors(), "--reset-target drops nothing any more"));
   scenario.expect_equal("run again");
+}
+
+TEST_CASE("what the target held before, accepted by name, survives a cancel") {
+  Scenario scenario;
+  scenario.target().sql(kDatabase, "CREATE TABLE public.mine (id int); INSERT INTO public.mine VALUES (1)");
+  auto run = scenario.start_run("", {"--accept", "target-not-empty"});
+  scenario.wait_state(*run, "ready");
+  const auto cancelled = scenario.tool({"cancel", "--yes"});
+  CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+  CHECK_MESSAGE(has(cancelled.output, "it held 1 object(s) before"), cancelled.output);
+  CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+  CHECK(count(scenario.target(), "public.mine") == "1");
 }
