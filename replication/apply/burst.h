@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <functional>
+#include <list>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -18,7 +20,8 @@
 
 namespace replication::apply {
 
-// Which statements the session has prepared. Bounded: the oldest is deallocated for a new one.
+// Which statements the session has prepared. Bounded: the one that wasn't used for the longest time is
+// deallocated for a new one.
 class StatementCache {
  public:
   explicit StatementCache(std::size_t statements_max = 2'000) : statements_max_(statements_max) {}
@@ -35,8 +38,11 @@ class StatementCache {
  private:
   const std::size_t statements_max_;
   std::uint64_t names_ = 0;
-  std::unordered_map<std::string, std::string> names_by_key_;
-  std::deque<std::string> keys_;  // oldest first
+  struct Entry {
+    std::string key, name;
+  };
+  std::list<Entry> entries_;                                                 // the last used one first
+  std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;  // views into `entries_`
 };
 
 enum class Operation : char {
@@ -52,9 +58,15 @@ enum class Operation : char {
 class Burst {
  public:
   Burst(postgres::Connection& connection, StatementCache& statements);
+  ~Burst();
+  Burst(const Burst&) = delete;
+  Burst& operator=(const Burst&) = delete;
 
   // BEGIN, SAVEPOINT, TRUNCATE...: whatever it touches is right. `tag` comes back with a failure.
   void control(const std::string& sql, std::size_t tag = 0);
+  // The same for a statement that is sent with every batch: prepared once a session.
+  void fixed(const std::string& sql);
+  void commit();
   // The compare-and-set of the progress row: its failure means that the row isn't ours.
   void progress(const std::string& sql, const postgres::Params& params);
   // A set or single row statement; `old_rows` is $1 where there are two parameters.
@@ -66,9 +78,11 @@ class Burst {
            RowPart part = RowPart::all);
   void conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,
                 const std::vector<std::string>& texts);
-  void query(const std::string& sql);  // its result is Report::last
+  // Sets that are sent from now on fail on the server where they touch another number of rows than they were
+  // given, so that a COMMIT may follow in the same burst. Sets only: a single row that is missed is recorded.
+  void guard_sets() { guarded_ = true; }
 
-  enum class What { control, progress, prepare, rows };
+  enum class What { control, commit, progress, prepare, rows };
   struct Failure {
     What what = What::control;
     std::size_t tag = 0;
@@ -84,7 +98,8 @@ class Burst {
   struct Report {
     std::optional<Failure> failure;  // the first one; what follows it was skipped by the server
     std::vector<Miss> misses;
-    postgres::Result last;
+    bool committed = false;  // by the server's own word, whatever failed after it
+    postgres::Result last;   // of the last statement that succeeded
   };
   // Sends the sync, reads every outcome. Throws only where the connection is lost.
   Report finish();
@@ -98,10 +113,15 @@ class Burst {
     std::string statement;  // key in the cache, of prepare
   };
   void execute(const TargetTable& table, Operation operation, const Mask& unchanged,
-               const postgres::Params& params, std::optional<std::size_t> expected, std::size_t tag);
+               const postgres::Params& params, std::optional<std::size_t> expected, std::size_t tag,
+               bool guarded = false);
+  // The name of a statement; sends what prepares it, where the session doesn't have it yet.
+  std::string prepared(const std::string& key, const TargetTable* table, std::size_t tag,
+                       const std::function<std::string()>& sql);
 
   StatementCache& statements_;
   postgres::Pipeline pipeline_;
+  bool guarded_ = false;
   std::vector<Sent> sent_;
 };
 

@@ -162,6 +162,15 @@ std::string delete_one_sql(const TargetTable& table) {
          one_row(table);
 }
 
+std::string guarded_sql(const std::string& sql, std::string_view rows) {
+  // A text that is no number, cast to one: plain SQL has no other way to fail with a message.
+  const std::string expected = std::string(rows) + "::pg_catalog.int8";
+  return "WITH done AS (" + sql + (sql.starts_with("SELECT") ? "" : " RETURNING 1") +
+         ") SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) " + expected +
+         " THEN 0 ELSE pg_catalog.concat('pgcutover: touched ', pg_catalog.count(*), ' rows instead of ', " +
+         expected + ")::pg_catalog.int4 END FROM done";
+}
+
 std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity) {
   std::string names;
   for (const auto* table : tables) {

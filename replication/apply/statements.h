@@ -9,6 +9,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "replication/apply/target_table.h"
 
@@ -29,6 +30,10 @@ std::string update_one_sql(const TargetTable& table, const Mask& unchanged);
 std::string replace_one_sql(const TargetTable& table, const Mask& unchanged);
 // One row: $1 = array of the old row.
 std::string delete_one_sql(const TargetTable& table);
+
+// The same statement, which fails where it touches another number of rows than `rows`, an expression: its
+// other parameters are the same. Returns one row.
+std::string guarded_sql(const std::string& sql, std::string_view rows);
 
 std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity);
 

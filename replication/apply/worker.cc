@@ -187,7 +187,7 @@ bool Worker::reload_tables() {
   return changed;
 }
 
-WriteCounts Worker::write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes) {
+Written Worker::write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes) {
   for (int attempt = 1;; ++attempt) {
     try {
       return writer_.write(batch_, stored_, end, transactions, changes);
@@ -313,7 +313,7 @@ void Worker::drop_unfinished() {
 void Worker::flush_part() {
   const auto transaction = batch_.transactions.back();
   settle(std::nullopt, [&] {
-    const auto counts = write(std::nullopt, 0, 0);
+    const auto counts = write(std::nullopt, 0, 0).counts;
     parts_.changes += counts.changes;
     parts_.compacted += counts.compacted;
     parts_.conflicts += counts.conflicts;
@@ -339,20 +339,18 @@ void Worker::flush() {
     target = settle(end, [&] {
       const auto written =
           write(end, unstored_transactions_ + tally_.transactions, unstored_changes_ + tally_.changes);
-      const auto committed = writer_.commit();
-      counts.changes = parts_.changes + written.changes;
-      counts.compacted = parts_.compacted + written.compacted;
-      counts.conflicts = parts_.conflicts + written.conflicts;
-      counts.row_mode = parts_.row_mode || written.row_mode;
-      return committed;
+      counts.changes = parts_.changes + written.counts.changes;
+      counts.compacted = parts_.compacted + written.counts.compacted;
+      counts.conflicts = parts_.conflicts + written.counts.conflicts;
+      counts.row_mode = parts_.row_mode || written.counts.row_mode;
+      return written.target;
     });
-    if (!target) {  // committed, the answer was lost
-      counts.changes = parts_.changes + batch_.source_changes();
-      target = TargetPosition{};
-      settle(std::nullopt, [&] { return *(target = writer_.position()); });
-    }
     stored_ = end;
     unstored_transactions_ = unstored_changes_ = 0;
+    if (!target) {  // committed, the answer was lost
+      counts.changes = parts_.changes + batch_.source_changes();
+      target = settle(std::nullopt, [&] { return writer_.position(); });
+    }
   } else {
     unstored_transactions_ += tally_.transactions;
     unstored_changes_ += tally_.changes;
@@ -479,16 +477,22 @@ void Worker::keep_account() {
   const bool wanted = control_.durable_wanted() > stats_.durable_lsn;
   const bool unstored = position_ > stored_;
   if ((unstored && (now >= next_store_ || wanted)) || (wanted && !not_durable_.empty())) {
-    // With synchronous_commit: everything before it is flushed as well.
-    settle(position_ > stored_ ? std::optional(position_) : std::nullopt, [&] {
-      return writer_.write_position(stored_, position_, unstored_transactions_, unstored_changes_);
+    // A flush takes milliseconds, for which live rows would wait: only where somebody waits for it as well.
+    auto target = settle(position_ > stored_ ? std::optional(position_) : std::nullopt, [&] {
+      return writer_.write_position(stored_, position_, unstored_transactions_, unstored_changes_, wanted);
     });
     stored_ = position_;
     unstored_transactions_ = unstored_changes_ = 0;
     next_store_ = now + kStoreInterval;
-    // Flushed before it was visible, and everything before it.
-    not_durable_.assign(1, {position_, base::Lsn{}});
-    advance_durable(base::Lsn{});
+    if (wanted) {  // flushed before it was visible, and everything before it
+      not_durable_.clear();
+      note_target(position_, {});
+    } else {
+      if (!target) {  // the answer was lost
+        target = settle(std::nullopt, [&] { return writer_.position(); });
+      }
+      note_target(position_, *target);
+    }
     control_.publish(stats_);
   } else if (!not_durable_.empty() && now >= next_durable_poll_) {
     next_durable_poll_ = now + kDurablePoll;

@@ -57,7 +57,7 @@ class Worker {
   // A batch was refused: reads its tables again. True where one has changed; the batch then uses the new
   // ones.
   bool reload_tables();
-  WriteCounts write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes);
+  Written write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes);
   void connect_first();
   void recover(const base::Error& error);
   void lose_session();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/apply/row_mode.h"
+#include "replication/apply/statements.h"
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -12,15 +13,26 @@
 namespace replication::apply {
 namespace {
 
-constexpr std::string_view kPositionSql =
+const std::string kPositionSql =
     "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()";
 
-// NULL, and so a NOT NULL violation, where the row isn't at `expected` or another controller has it.
-constexpr std::string_view kProgressSql =
+// NULL, and so a NOT NULL violation, where the row isn't at `expected` or another controller has it; refused
+// too where there is no such row.
+const std::string kProgressSql = guarded_sql(
     "UPDATE pgcutover.progress SET applied_lsn = CASE WHEN applied_lsn = $2::pg_catalog.pg_lsn "
     "AND epoch = $3::pg_catalog.int8 THEN $4::pg_catalog.pg_lsn END, transactions = transactions + "
     "$5::pg_catalog.int8, changes = changes + $6::pg_catalog.int8, updated_at = pg_catalog.clock_timestamp() "
-    "WHERE direction = $1";
+    "WHERE direction = $1",
+    "1");
+
+// Rows of a batch that goes in one burst with its COMMIT.
+constexpr std::size_t kCommittedAtOnceMax = 200;
+
+// Every statement of it is a set, which can be guarded.
+bool only_sets(const Compacted& compacted) {
+  return std::all_of(compacted.segments.begin(), compacted.segments.end(),
+                     [](const Segment& segment) { return segment.ordered.empty(); });
+}
 
 }  // namespace
 
@@ -48,17 +60,17 @@ void Writer::rollback() {
 void Writer::open_part(Burst& burst, base::Lsn expected, std::optional<base::Lsn> end,
                        std::int64_t transactions, std::int64_t changes) {
   if (!open_) {
-    burst.control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+    burst.fixed("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
   }
   // The first part of a large transaction only locks and checks the row (it is moved to where it is).
   if (!open_ || end) {
     postgres::Params params;
     params.text(std::string_view(direction_)).lsn(expected).integer(epoch_).lsn(end.value_or(expected));
     params.integer(end ? transactions : 0).integer(end ? changes : 0);
-    burst.progress(std::string(kProgressSql), params);
+    burst.progress(kProgressSql, params);
   }
   if (open_ || !end) {
-    burst.control("SAVEPOINT pgcutover_part");
+    burst.fixed("SAVEPOINT pgcutover_part");
     savepoint_ = true;
   }
 }
@@ -77,8 +89,8 @@ void Writer::check(const Burst::Report& report) const {
     return;
   }
   const auto& failure = *report.failure;
-  if (failure.what == Burst::What::progress &&
-      (failure.sqlstate.empty() || failure.sqlstate == postgres::sqlstate::kNotNullViolation)) {
+  if (failure.what == Burst::What::progress && (failure.sqlstate == postgres::sqlstate::kNotNullViolation ||
+                                                failure.sqlstate == postgres::sqlstate::kInvalidText)) {
     throw base::StateError("another controller took over: progress \"" + direction_ +
                                "\" is not where this one left "
                                "it (" +
@@ -96,9 +108,13 @@ void Writer::check(const Burst::Report& report) const {
   }
 }
 
-Writer::Attempt Writer::write_sets(const Compacted& compacted, const std::function<void(Burst&)>& open) {
+Writer::Attempt Writer::write_sets(const Compacted& compacted, bool with_commit,
+                                   const std::function<void(Burst&)>& open) {
   Burst burst(*connection_, *statements_);
   open(burst);
+  if (with_commit) {
+    burst.guard_sets();
+  }
   for (const auto& segment : compacted.segments) {
     for (const auto& net : segment.net) {
       burst.set(*net.table, Operation::remove, {}, net.deletes, RowPart::key);
@@ -114,13 +130,24 @@ Writer::Attempt Writer::write_sets(const Compacted& compacted, const std::functi
       burst.control(truncate_statement(*segment.truncate));
     }
   }
+  if (with_commit) {
+    base::fault_point("apply.before-commit");
+    burst.commit();
+    burst.fixed(kPositionSql);
+  }
   auto report = burst.finish();
+  if (report.committed) {
+    PGCUTOVER_CHECK(with_commit && report.misses.empty(), "a statement that missed rows was committed");
+    base::fault_point("apply.after-commit");
+    return {std::nullopt, {}, committed(report)};
+  }
   check(report);
-  return {std::move(report.failure), std::move(report.misses)};
+  PGCUTOVER_CHECK(!with_commit || report.failure, "a COMMIT neither happened nor failed");
+  return {std::move(report.failure), std::move(report.misses), std::nullopt};
 }
 
-WriteCounts Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
-                          std::int64_t transactions, std::int64_t changes) {
+Written Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
+                      std::int64_t transactions, std::int64_t changes) {
   PGCUTOVER_CHECK(connection_ != nullptr && connection_->usable(), "writing without a connection");
   savepoint_ = false;
   bool progress_sent = false;
@@ -131,16 +158,22 @@ WriteCounts Writer::write(Batch& batch, base::Lsn expected, std::optional<base::
       progress_sent = true;
     }
   };
-  WriteCounts counts;
+  Written written;
+  auto& counts = written.counts;
   counts.changes = batch.source_changes();
   const auto rows = static_cast<std::int64_t>(batch.changes.size());
   const auto compacted = compact(batch);
   if (compacted.compactable) {
-    const auto attempt = write_sets(compacted, open);
+    const bool with_commit =
+        end && !open_ && compacted.net_rows <= kCommittedAtOnceMax && only_sets(compacted);
+    const auto attempt = write_sets(compacted, with_commit, open);
     if (!attempt.failure && attempt.misses.empty()) {
       counts.compacted = std::max<std::int64_t>(0, rows - static_cast<std::int64_t>(compacted.net_rows));
-      open_ = true;
-      return counts;
+      open_ = !attempt.committed;
+      if (end) {
+        written.target = attempt.committed ? *attempt.committed : commit();
+      }
+      return written;
     }
     base::log::debug(
         "batch up to " + (end ? end->to_string() : "a part") + " is repeated change by change: " +
@@ -153,40 +186,59 @@ WriteCounts Writer::write(Batch& batch, base::Lsn expected, std::optional<base::
   counts.row_mode = true;
   counts.conflicts = row_mode.write(batch, open, [&](const Burst::Report& report) { check(report); });
   open_ = true;
-  return counts;
+  if (end) {
+    written.target = commit();
+  }
+  return written;
 }
 
 TargetPosition Writer::commit() {
-  PGCUTOVER_CHECK(open_, "commit without a transaction");
   base::fault_point("apply.before-commit");
   Burst burst(*connection_, *statements_);
-  burst.control("COMMIT");
-  burst.query(std::string(kPositionSql));
-  auto report = burst.finish();
-  check(report);
-  if (report.failure) {
-    throw base::Error("commit refused: " + report.failure->message).with_sqlstate(report.failure->sqlstate);
+  burst.commit();
+  burst.fixed(kPositionSql);
+  const auto report = burst.finish();
+  if (!report.committed) {
+    check(report);
+    throw base::Error("commit refused: " + (report.failure ? report.failure->message : "rolled back"))
+        .on(connection_->server())
+        .with_sqlstate(report.failure ? report.failure->sqlstate : "");
   }
-  open_ = savepoint_ = false;
   base::fault_point("apply.after-commit");
+  return committed(report);
+}
+
+TargetPosition Writer::committed(const Burst::Report& report) {
+  open_ = savepoint_ = false;
+  if (report.failure) {  // of what came after it: whoever tries again asks the progress row first
+    throw base::Error("committed, but the position is unknown: " + report.failure->message)
+        .on(connection_->server())
+        .with_sqlstate(report.failure->sqlstate)
+        .set_retryable(true)
+        .set_connection_usable(!postgres::sqlstate::ends_session(report.failure->sqlstate));
+  }
   return target_position(report.last);
 }
 
 TargetPosition Writer::write_position(base::Lsn expected, base::Lsn end, std::int64_t transactions,
-                                      std::int64_t changes) {
+                                      std::int64_t changes, bool flushed) {
   PGCUTOVER_CHECK(!open_, "a position within a transaction");
   Burst burst(*connection_, *statements_);
   open_part(burst, expected, end, transactions, changes);
-  burst.control("SET LOCAL synchronous_commit = local");
-  burst.control("COMMIT");
-  burst.query(std::string(kPositionSql));
-  auto report = burst.finish();
-  check(report);
-  if (report.failure) {
-    throw base::Error("progress can't be written: " + report.failure->message)
-        .with_sqlstate(report.failure->sqlstate);
+  if (flushed) {
+    burst.fixed("SET LOCAL synchronous_commit = local");
   }
-  return target_position(report.last);
+  burst.commit();
+  burst.fixed(kPositionSql);
+  const auto report = burst.finish();
+  if (!report.committed) {
+    check(report);
+    throw base::Error("progress can't be written: " +
+                      (report.failure ? report.failure->message : "rolled back"))
+        .on(connection_->server())
+        .with_sqlstate(report.failure ? report.failure->sqlstate : "");
+  }
+  return committed(report);
 }
 
 TargetPosition Writer::position() {

@@ -1,10 +1,12 @@
-// Writes batches into the target: set-based where possible, else change by change; progress first, COMMIT
-// only once every statement has touched exactly the rows it was given.
+// Writes batches into the target: set-based where possible, else change by change; progress first, committed
+// only where every statement has touched exactly the rows it was given.
 //
 // A batch is one target transaction, unless it is a part of a source transaction that is larger than a batch:
 // then the target transaction stays open from part to part, each within a savepoint, and `end` comes with the
-// last part. COMMIT has a round trip of its own: counting inside the statements would save it, but costs 10 %
-// on every row (measured), and with growing batches the round trip vanishes.
+// last part. Many rows: COMMIT has a round trip of its own, once the counts were seen; counting inside the
+// statements costs 10 % on every row (measured), and with growing batches the round trip vanishes. Few rows,
+// for which somebody waits: COMMIT goes with them in one burst, whose statements fail on the server where
+// they count other rows than they were given.
 //
 // Errors: a lost connection and refusals that may pass (deadlock, lock, resources) are retryable Errors;
 // nothing was committed then unless the connection was lost: ask the progress row. A row that can't be
@@ -36,6 +38,11 @@ struct TargetPosition {
   base::Lsn flush_lsn;
 };
 
+struct Written {
+  WriteCounts counts;     // of this part
+  TargetPosition target;  // where it was committed
+};
+
 class Writer {
  public:
   Writer(std::string direction, std::int64_t epoch) : direction_(std::move(direction)), epoch_(epoch) {}
@@ -48,24 +55,27 @@ class Writer {
   void rollback();
 
   // `expected` is the progress row's position; `end` the new one, or nothing where more of the transaction
-  // follows. Without an `end` nothing is committed. Counts are of this part.
-  WriteCounts write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end, std::int64_t transactions,
-                    std::int64_t changes);
-  // After write() with an `end`.
-  TargetPosition commit();
-  // Moves the progress row alone and waits for its flush on this server.
+  // follows. With an `end` it is committed when this returns, without one nothing is. A retryable Error after
+  // which the connection is usable may come after the COMMIT: the progress row tells.
+  Written write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end, std::int64_t transactions,
+                std::int64_t changes);
+  // Moves the progress row alone. `flushed`: waits for its flush on this server.
   TargetPosition write_position(base::Lsn expected, base::Lsn end, std::int64_t transactions,
-                                std::int64_t changes);
+                                std::int64_t changes, bool flushed);
   TargetPosition position();
 
  private:
   struct Attempt {
     std::optional<Burst::Failure> failure;
     std::vector<Burst::Miss> misses;
+    std::optional<TargetPosition> committed;
   };
   void open_part(Burst& burst, base::Lsn expected, std::optional<base::Lsn> end, std::int64_t transactions,
                  std::int64_t changes);
-  Attempt write_sets(const Compacted& compacted, const std::function<void(Burst&)>& open);
+  Attempt write_sets(const Compacted& compacted, bool with_commit, const std::function<void(Burst&)>& open);
+  TargetPosition commit();
+  // Of a burst that ended with COMMIT and a look at the position, where that COMMIT happened.
+  TargetPosition committed(const Burst::Report& report);
   void undo_part();
   void check(const Burst::Report& report) const;
   TargetPosition target_position(const postgres::Result& row) const;

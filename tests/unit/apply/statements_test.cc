@@ -19,6 +19,17 @@ TEST_CASE("sets are one statement with one parameter, every name quoted and qual
         R"(FROM pg_catalog.unnest($1::"s"."t"[]) AS u WHERE t."id" OPERATOR("pg_catalog".=) u."id")");
 }
 
+TEST_CASE("a guarded statement counts its rows and fails where there are others than given") {
+  const auto table = apply_fixtures::table({"id", "a"}, 1);
+  const auto sql = guarded_sql(insert_sql(table), "$2");
+  CHECK(sql.starts_with("WITH done AS (INSERT INTO \"s\".\"t\""));
+  CHECK(sql.find(" AS u RETURNING 1) SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) "
+                 "$2::pg_catalog.int8 THEN 0") != std::string::npos);
+  // Where there is nothing to set the rows are only looked at.
+  const auto keys = apply_fixtures::table({"id", "a"}, 2);
+  CHECK(guarded_sql(update_sql(keys, {}), "$2").find("RETURNING") == std::string::npos);
+}
+
 TEST_CASE("columns that were not sent, keys and generated columns are not set") {
   auto table = apply_fixtures::table({"id", "a", "b", "g"}, 1);
   table.columns[3].generated = true;
