@@ -38,10 +38,10 @@ std::string same_key(const TargetTable& table, std::string_view left, std::strin
   return out;
 }
 
-// The same image in every column the source has. Image equality works for types without an equality operator,
-// tells apart what = doesn't, and takes NULLs as equal. The casts keep the parser from comparing column by
-// column. `right` is of the row type: its columns get the table's type where that differs.
-std::string same_image(const TargetTable& table, std::string_view left, std::string_view right) {
+// The same row in every column the source has: by image, or by text. The casts keep the parser from comparing
+// column by column. `right` is of the row type: its columns get the table's type where that differs.
+enum class Same { image, text };
+std::string same_row(const TargetTable& table, std::string_view left, std::string_view right, Same same) {
   std::string left_row, right_row;
   for (const auto& column : table.columns) {
     if (column.written()) {
@@ -54,24 +54,35 @@ std::string same_image(const TargetTable& table, std::string_view left, std::str
   if (left_row.empty()) {
     return "true";
   }
-  return "ROW(" + left_row + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" + right_row +
-         ")::pg_catalog.record";
+  const bool image = same == Same::image;
+  const std::string type = image ? "::pg_catalog.record" : "::pg_catalog.text";
+  return "ROW(" + left_row + ")" + type + " OPERATOR(pg_catalog." + (image ? "*=" : "=") + ") ROW(" +
+         right_row + ")" + type;
 }
 
-// The condition that finds exactly one row for $1 in table alias t.
+// The condition that finds exactly one row for $1 in table alias t. Image equality works for types without an
+// equality operator, tells apart what = doesn't, and takes NULLs as equal; but a value that was computed can
+// have another image than the same value read from the stream (an array that once had a NULL, a NaN with a
+// sign): where no image is the same, a row with the same text is the one.
 std::string one_row(const TargetTable& table) {
   if (table.matching == Matching::key) {
     return same_key(table, "t", "o");
   }
-  std::string found =
-      "t.ctid = (SELECT x.ctid FROM " + only(table) + " AS x, " + rows_of(table, "$1", "o") + " WHERE ";
-  if (table.matching == Matching::first_of_key) {
-    found += same_key(table, "x", "o");
+  const auto search = [&](Same same) {
+    std::string found =
+        "(SELECT x.ctid FROM " + only(table) + " AS x, " + rows_of(table, "$1", "o") + " WHERE ";
+    if (table.matching == Matching::first_of_key) {
+      found += same_key(table, "x", "o");
+    }
+    if (table.old_rows_are_whole()) {
+      found += (table.matching == Matching::first_of_key ? " AND " : "") + same_row(table, "x", "o", same);
+    }
+    return found + " LIMIT 1)";
+  };
+  if (!table.old_rows_are_whole()) {
+    return "t.ctid = " + search(Same::image);
   }
-  if (table.old_rows_are_whole()) {
-    found += (table.matching == Matching::first_of_key ? " AND " : "") + same_image(table, "x", "o");
-  }
-  return found + " LIMIT 1)";
+  return "t.ctid = COALESCE(" + search(Same::image) + ", " + search(Same::text) + ")";
 }
 
 // Only with Matching::key is the old row joined; otherwise it is used inside the subquery.
@@ -180,8 +191,8 @@ std::string truncate_sql(std::span<const TargetTable* const> tables, bool restar
 }
 
 std::string conflict_sql(const TargetTable& table) {
-  const auto image = [&](std::string_view parameter) {
-    return "(SELECT pg_catalog.row_to_json(r)::pg_catalog.text FROM " + rows_of(table, parameter, "r") +
+  const auto image = [&](std::string_view parameter) {  // r.*, since a column may be named r
+    return "(SELECT pg_catalog.row_to_json(r.*)::pg_catalog.text FROM " + rows_of(table, parameter, "r") +
            " LIMIT 1)";
   };
   return "INSERT INTO pgcutover.conflict (direction, schema_name, table_name, kind, key, lsn, xid, old_row, "

@@ -128,20 +128,20 @@ TEST_CASE("a transaction larger than a batch is applied as one, also where a par
 
 TEST_CASE("a change that hits no row is recorded and apply goes on") {
   Stage stage("conflicts");
-  stage.both("CREATE TABLE c (id int PRIMARY KEY, v text)");
+  stage.both("CREATE TABLE c (id int PRIMARY KEY, r text)");
   stage.publish();
   stage.start();
   stage.source("INSERT INTO c SELECT g, 'a' FROM generate_series(1, 10) g");
   REQUIRE(stage.sync() == WaitResult::reached);
   stage.target("DELETE FROM c WHERE id IN (3, 4)");
-  stage.source("UPDATE c SET v = 'b'; DELETE FROM c WHERE id = 4");
+  stage.source("UPDATE c SET r = 'b'; DELETE FROM c WHERE id = 4");
   REQUIRE(stage.sync() == WaitResult::reached);
   CHECK(
       stage.target_value("SELECT string_agg(kind || ' ' || key, '; ' ORDER BY id) FROM pgcutover.conflict") ==
       "update_missing id=3; update_missing id=4; delete_missing id=4");
   CHECK(stage.target_value("SELECT new_row FROM pgcutover.conflict WHERE key = 'id=3'") ==
-        "{\"id\":3,\"v\":\"b\"}");
-  CHECK(stage.target_value("SELECT count(*) FROM c WHERE v = 'b'") == "8");
+        "{\"id\":3,\"r\":\"b\"}");
+  CHECK(stage.target_value("SELECT count(*) FROM c WHERE r = 'b'") == "8");
   CHECK(stage.applier->stats().conflicts == 3);
 }
 
