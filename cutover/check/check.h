@@ -61,6 +61,9 @@ base::Findings run_checks(const CheckInput& input);
 // there.
 std::vector<std::string> target_objects(postgres::Connection& target);
 
+// "a, b, c and 4 more"
+std::string list_text(const std::vector<std::string>& items, std::size_t shown = 5);
+
 // Whether anything blocks.
 bool blocks(const base::Findings& findings);
 

@@ -94,8 +94,6 @@ struct WalSample {
 WalSample sample_wal(Side& source);
 void check_runway(Context& context, const WalSample& before);
 
-// "a, b, c and 4 more"
-std::string list_text(const std::vector<std::string>& items, std::size_t shown = 5);
 // "12.3 GB"
 std::string bytes_text(double bytes);
 
