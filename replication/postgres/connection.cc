@@ -4,6 +4,7 @@
 #include <future>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <thread>
 
 #include "replication/base/check.h"
@@ -284,13 +285,18 @@ void Connection::flush(base::Deadline deadline) {
   }
 }
 
-void Connection::wait_readable(base::Deadline deadline) {
+std::size_t Connection::wait_readable(base::Deadline deadline) {
   if (base::poll_fd(PQsocket(raw()), POLLIN, deadline, *state_->stop) == 0) {
     throw base::TimeoutError("no answer from " + state_->server + " in time").on(state_->server);
+  }
+  int bytes = 0;
+  if (ioctl(PQsocket(raw()), FIONREAD, &bytes) != 0) {
+    bytes = 0;
   }
   if (PQconsumeInput(raw()) == 0) {
     fail_lost("waiting for an answer");
   }
+  return static_cast<std::size_t>(bytes);
 }
 
 pg_result* Connection::next_result(base::Deadline deadline) {

@@ -109,7 +109,8 @@ class Connection {
 
   pg_conn* raw() const;
   void flush(base::Deadline deadline);
-  void wait_readable(base::Deadline deadline);
+  // How much there was to read, at least; libpq has it now.
+  std::size_t wait_readable(base::Deadline deadline);
   // The next result, waiting for it; null at the end of a statement's results.
   pg_result* next_result(base::Deadline deadline);
   Result finish(std::string_view sql, base::Deadline deadline);

@@ -11,7 +11,7 @@ namespace replication::postgres {
 namespace {
 
 constexpr std::size_t kFlushBytes = std::size_t{1} << 18;
-constexpr std::size_t kWriteMax = std::size_t{1} << 30;  // PQputCopyData takes an int
+constexpr std::size_t kReadMax = std::size_t{1} << 30;  // PQgetlineAsync takes an int
 
 }  // namespace
 
@@ -22,31 +22,35 @@ CopyOut::CopyOut(Connection& connection, std::string_view sql) : connection_(con
 }
 
 CopyOut::~CopyOut() {
-  PQfreemem(buffer_);
   if (!done_ && connection_.usable()) {
     connection_.cancel_and_drain();
   }
 }
 
-bool CopyOut::next(std::span<const char>& data, base::Deadline deadline) {
+// PQgetCopyData would give each row in memory of its own. This older call gives it in pieces.
+std::size_t CopyOut::read(std::span<char> into, base::Deadline deadline) {
   PGCUTOVER_CHECK(!done_, "COPY has ended");
-  PQfreemem(buffer_);
-  buffer_ = nullptr;
+  const auto room = static_cast<int>(std::min(into.size(), kReadMax));
+  PGCUTOVER_CHECK(room > 0, "no room for a row");
   for (;;) {
-    const int length = PQgetCopyData(connection_.raw(), &buffer_, 1);
-    if (length > 0) {
-      data = {buffer_, static_cast<std::size_t>(length)};
-      return true;
-    }
-    if (length == -2) {
-      connection_.fail_lost(sql_);
-    }
-    if (length == -1) {
+    const int length = PQgetlineAsync(connection_.raw(), into.data(), room);
+    if (length < 0) {  // the end, or an error: the result tells
       done_ = true;
-      connection_.finish(sql_, deadline);
-      return false;
+      rows_ = connection_.finish(sql_, deadline).affected_rows();
+      return 0;
     }
-    connection_.wait_readable(deadline);
+    if (length > 0) {
+      arrived_ = 0;
+      given_ = length < room ? 0 : given_ + static_cast<std::size_t>(length);
+      if (given_ > 0) {
+        before_more_(given_);
+      }
+      return static_cast<std::size_t>(length);
+    }
+    if (arrived_ > 0) {
+      before_more_(arrived_);
+    }
+    arrived_ += connection_.wait_readable(deadline);
   }
 }
 
@@ -64,7 +68,7 @@ CopyIn::~CopyIn() {
 void CopyIn::write(std::span<const char> data, base::Deadline deadline) {
   PGCUTOVER_CHECK(!done_, "COPY has ended");
   while (!data.empty()) {
-    const auto part = data.first(std::min(data.size(), kWriteMax));
+    const auto part = data.first(std::min(data.size(), kFlushBytes));
     const int sent = PQputCopyData(connection_.raw(), part.data(), static_cast<int>(part.size()));
     if (sent < 0) {
       connection_.fail_lost(sql_);

@@ -33,44 +33,38 @@ std::string column_list(const catalog::Table& table) {
   return list.empty() ? "" : " (" + list + ")";
 }
 
-// Small rows travel together: a message each would cost the target more than the row.
+// Gathers what comes into blocks: a message for each small row would cost the target more than the row, and
+// one for a large row would be a second copy of it.
 class Sender {
  public:
   Sender(postgres::CopyIn& in, CopyShared& shared, const CopyStream::Moved& moved, const base::Stop& stop)
-      : in_(in), shared_(shared), moved_(moved), stop_(stop) {
-    block_.reserve(kBlockBytes);
-  }
-  void add(std::span<const char> row) {
-    ++waiting_rows_;
-    if (block_.size() + row.size() > kBlockBytes) {
-      flush();
-    }
-    if (row.size() >= kBlockBytes) {
-      send(row);
-      return;
-    }
-    block_.insert(block_.end(), row.begin(), row.end());
-  }
-  void flush() {
-    if (!block_.empty()) {
-      send(block_);
-      block_.clear();
+      : in_(in), shared_(shared), moved_(moved), stop_(stop), block_(kBlockBytes) {}
+  // Where the next bytes go; never empty.
+  std::span<char> room() { return std::span(block_).subspan(filled_); }
+  void filled(std::size_t bytes) {
+    rows_ += bytes < room().size() ? 1 : 0;  // else it may go on
+    filled_ += bytes;
+    if (filled_ == block_.size()) {
+      send();
     }
   }
-  std::int64_t rows() const { return rows_ + waiting_rows_; }
+  void finish(std::int64_t rows) {
+    rows_ = rows;
+    send();
+  }
   std::int64_t bytes() const { return bytes_; }
 
  private:
-  void send(std::span<const char> data) {
-    const auto size = static_cast<std::int64_t>(data.size());
+  void send() {
+    const auto size = static_cast<std::int64_t>(filled_);
     if (shared_.pace != nullptr) {
       shared_.pace->send(size, stop_);
     }
-    in_.write(data, Deadline::in(kSilenceMax));
+    in_.write(std::span(block_).first(filled_), Deadline::in(kSilenceMax));
+    filled_ = 0;
     bytes_ += size;
-    rows_ += waiting_rows_;
-    moved_(waiting_rows_, size);
-    waiting_rows_ = 0;
+    moved_(rows_ - rows_told_, size);
+    rows_told_ = rows_;
   }
 
   postgres::CopyIn& in_;
@@ -78,7 +72,8 @@ class Sender {
   const CopyStream::Moved& moved_;
   const base::Stop& stop_;
   std::vector<char> block_;
-  std::int64_t rows_ = 0, waiting_rows_ = 0, bytes_ = 0;
+  std::size_t filled_ = 0;
+  std::int64_t rows_ = 0, rows_told_ = 0, bytes_ = 0;
 };
 
 }  // namespace
@@ -110,31 +105,22 @@ std::string copy_in_sql(const catalog::Table& table, bool freeze) {
          (options.empty() ? "" : " (" + options + ")");
 }
 
-CopyStream::~CopyStream() {
-  if (large_) {
-    shared_.large_rows.give_back();
-  }
-}
-
 CopiedTable CopyStream::run(postgres::Connection& source, std::string_view out_sql,
-                            postgres::Connection& target, std::string_view in_sql, bool binary) {
+                            postgres::Connection& target, std::string_view in_sql) {
   postgres::CopyIn in(target, in_sql);
   Sender sender(in, shared_, moved_, stop_);
+  std::int64_t sent = 0;
   {
     postgres::CopyOut out(source, out_sql);
-    std::span<const char> row;
-    while (out.next(row, Deadline::in(kSilenceMax))) {
-      if (!large_ && static_cast<std::int64_t>(row.size()) > kLargeRowBytes) {
-        shared_.large_rows.take(stop_);
-        large_ = true;
-      }
-      sender.add(row);
+    out.before_more_of_row(
+        [this](std::size_t bytes) { memory_.grow(static_cast<std::int64_t>(bytes), stop_); });
+    while (const auto bytes = out.read(sender.room(), Deadline::in(kSilenceMax))) {
+      sender.filled(bytes);
     }
+    sent = out.rows();
   }
-  sender.flush();
+  sender.finish(sent);
   const CopiedTable copied{in.finish(Deadline::in(kSilenceMax)), sender.bytes()};
-  // The server sends a message for each row, and the binary trailer as one of its own.
-  const auto sent = sender.rows() - (binary ? 1 : 0);
   if (copied.rows != sent) {
     throw Error("the target stored " + std::to_string(copied.rows) + " of " + std::to_string(sent) + " rows",
                 "look for triggers and rules on the target's table that are enabled ALWAYS or for REPLICA")

@@ -1,6 +1,6 @@
 // The rows of one COPY on their way from one server to the other: raw buffers, never parsed.
 //
-// One thread each; what is shared (pace, turn of the large rows) is safe from any.
+// One thread each; what is shared (pace, memory of large rows) is safe from any.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "replication/catalog/catalog.h"
 #include "replication/postgres/connection.h"
 #include "replication/snapshot/pace.h"
+#include "replication/snapshot/row_memory.h"
 
 namespace replication::snapshot {
 
@@ -36,31 +37,28 @@ struct CopiedTable {
 // What the senders of a copy share.
 struct CopyShared {
   Pace* pace = nullptr;  // none = as fast as it goes
-  LargeRows large_rows;
+  RowMemory row_memory;
 };
 
 class CopyStream {
  public:
   using Moved = std::function<void(std::int64_t rows, std::int64_t bytes)>;  // since the last call
 
-  CopyStream(CopyShared& shared, Moved moved, const base::Stop& stop)
-      : shared_(shared), moved_(std::move(moved)), stop_(stop) {}
-  ~CopyStream();  // gives the turn of the large rows back
-  CopyStream(const CopyStream&) = delete;
-  CopyStream& operator=(const CopyStream&) = delete;
+  // `memory` is that of the source connection.
+  CopyStream(CopyShared& shared, RowMemory::Share& memory, Moved moved, const base::Stop& stop)
+      : shared_(shared), memory_(memory), moved_(std::move(moved)), stop_(stop) {}
 
   // Runs both statements against each other. Throws where not every row that was sent was stored. Both
-  // transactions are the caller's.
+  // transactions are the caller's. Where memory.large() afterwards: close the source connection, then give
+  // the memory back.
   CopiedTable run(postgres::Connection& source, std::string_view out_sql, postgres::Connection& target,
-                  std::string_view in_sql, bool binary);
-  // libpq's buffers keep the size of the largest row for the connection's life: close it after such a one.
-  bool saw_large_row() const { return large_; }
+                  std::string_view in_sql);
 
  private:
   CopyShared& shared_;
+  RowMemory::Share& memory_;
   Moved moved_;
   const base::Stop& stop_;
-  bool large_ = false;
 };
 
 }  // namespace replication::snapshot

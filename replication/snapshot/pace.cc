@@ -77,24 +77,4 @@ void Pace::send(std::int64_t bytes, const base::Stop& stop) {
   }
 }
 
-void LargeRows::take(const base::Stop& stop) {
-  for (;;) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!taken_) {
-        taken_ = true;
-        return;
-      }
-    }
-    if (stop.wait(base::Deadline::in(kLook))) {
-      throw base::Stopped();
-    }
-  }
-}
-
-void LargeRows::give_back() {
-  const std::lock_guard lock(mutex_);
-  taken_ = false;
-}
-
 }  // namespace replication::snapshot

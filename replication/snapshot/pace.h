@@ -1,5 +1,4 @@
-// How fast the copy may go, shared by everybody who sends rows; and who may send rows so large that they
-// matter for memory.
+// How fast the copy may go, shared by everybody who sends rows.
 //
 // Any thread. A Pace outlives the copy; the rate may be changed while it runs.
 #pragma once
@@ -36,19 +35,6 @@ class Pace {
   bool held_ = false, starts_held_ = false;
   double available_ = 0;
   base::Clock::time_point at_ = base::Clock::now();
-};
-
-// One job at a time moves rows of more than kLargeRowBytes: the bound of the tool's memory counts one.
-inline constexpr std::int64_t kLargeRowBytes = std::int64_t{8} << 20;
-class LargeRows {
- public:
-  // Waits until nobody else has the turn. Throws Stopped.
-  void take(const base::Stop& stop);
-  void give_back();
-
- private:
-  std::mutex mutex_;
-  bool taken_ = false;
 };
 
 }  // namespace replication::snapshot

@@ -53,13 +53,18 @@ class PartCopier {
  public:
   PartCopier(const CopyOptions& options, CopyShared& shared, CopyListener& listener,
              const Generation& generation, const base::Stop& stop)
-      : options_(options), shared_(shared), listener_(listener), generation_(generation), stop_(stop) {}
+      : options_(options),
+        shared_(shared),
+        listener_(listener),
+        generation_(generation),
+        stop_(stop),
+        memory_(shared.row_memory) {}
 
   void copy(std::size_t part) {
     with_retries(
         stop_, [&] { attempt(part); },
         [&] {
-          source_.reset();
+          abandon_source();
           target_.reset();
         },
         [&] { return "part " + std::to_string(part + 1) + " of " + generation_.table.display(); });
@@ -76,13 +81,12 @@ class PartCopier {
     }
     CopiedTable told;
     try {
-      const bool large_rows = transfer(part, told);
+      transfer(part, told);
       base::fault_point("copy.part-before-commit");
       options_.token.assert_current(*target_);
       transaction.commit_or_throw();
-      if (large_rows) {  // libpq's buffers stay as large as the largest row they held
-        source_.reset();
-        target_.reset();
+      if (memory_.large()) {  // a connection stays as large as its largest row
+        abandon_source();
       }
     } catch (...) {
       listener_.moved(generation_.table, -told.rows, -told.bytes);
@@ -91,10 +95,15 @@ class PartCopier {
     base::fault_point("copy.part-done");
   }
 
-  bool transfer(std::size_t part, CopiedTable& told) {
+  void abandon_source() {
+    source_.reset();
+    memory_.give_back();
+  }
+
+  void transfer(std::size_t part, CopiedTable& told) {
     const auto& table = generation_.table;
     CopyStream stream(
-        shared_,
+        shared_, memory_,
         [&](std::int64_t rows, std::int64_t bytes) {
           told.rows += rows;
           told.bytes += bytes;
@@ -102,9 +111,8 @@ class PartCopier {
         },
         stop_);
     const auto copied = stream.run(*source_, copy_range_out_sql(table, generation_.parts[part]), *target_,
-                                   copy_in_sql(table, false), copies_binary(table));
+                                   copy_in_sql(table, false));
     end_part(part, copied);
-    return stream.saw_large_row();
   }
 
   // False where an earlier attempt has committed it after all.
@@ -183,6 +191,7 @@ class PartCopier {
   CopyListener& listener_;
   const Generation& generation_;
   const base::Stop& stop_;
+  RowMemory::Share memory_;  // outlives the connection that it is for
   std::optional<postgres::Connection> source_, target_;
 };
 

@@ -100,19 +100,22 @@ void TableCopier::connect_target() {
 }
 
 void TableCopier::give_up(const Tables& tables) {
-  source_.abandon();
+  abandon_source();
   target_.reset();
   for (const auto* table : tables) {
     listener_.again(*table);
   }
 }
 
-// libpq's buffers stay as large as the largest row they held.
+void TableCopier::abandon_source() {
+  source_.abandon();
+  memory_.give_back();
+}
+
+// A connection stays as large as its largest row.
 void TableCopier::end_source() {
-  if (large_rows_) {
-    source_.abandon();
-    target_.reset();
-    large_rows_ = false;
+  if (memory_.large()) {
+    abandon_source();
   } else {
     source_.end();
   }
@@ -140,11 +143,9 @@ void TableCopier::copy(const Tables& tables) {
 
 CopiedTable TableCopier::transfer(const Table& table, postgres::Connection& source, bool freeze) {
   CopyStream stream(
-      shared_, [&](std::int64_t rows, std::int64_t bytes) { listener_.moved(table, rows, bytes); }, stop_);
-  const auto copied =
-      stream.run(source, copy_out_sql(table), *target_, copy_in_sql(table, freeze), copies_binary(table));
-  large_rows_ = large_rows_ || stream.saw_large_row();
-  return copied;
+      shared_, memory_, [&](std::int64_t rows, std::int64_t bytes) { listener_.moved(table, rows, bytes); },
+      stop_);
+  return stream.run(source, copy_out_sql(table), *target_, copy_in_sql(table, freeze));
 }
 
 void TableCopier::attempt_one(const Table& table) {
@@ -168,7 +169,7 @@ void TableCopier::attempt_one(const Table& table) {
         throw;
       }
       base::log::debug(table.display() + ": " + error.message());
-      source_.abandon();
+      abandon_source();
       listener_.again(table);
       may_freeze = false;
       continue;

@@ -48,7 +48,12 @@ postgres::Connection open_copy_target(const CopyOptions& options, const base::St
 class TableCopier {
  public:
   TableCopier(const CopyOptions& options, CopyShared& shared, CopyListener& listener, const base::Stop& stop)
-      : options_(options), shared_(shared), listener_(listener), stop_(stop), source_(options, stop) {}
+      : options_(options),
+        shared_(shared),
+        listener_(listener),
+        stop_(stop),
+        memory_(shared.row_memory),
+        source_(options, stop) {}
 
   // One table, or several small ones in one transaction. Tries again after retryable failures, within a
   // budget. A table that is done already isn't touched.
@@ -62,16 +67,17 @@ class TableCopier {
   CopiedTable transfer(const catalog::Table& table, postgres::Connection& source, bool freeze);
   void connect_target();
   void end_source();
+  void abandon_source();
   void give_up(const Tables& tables);
 
   const CopyOptions& options_;
   CopyShared& shared_;
   CopyListener& listener_;
   const base::Stop& stop_;
+  RowMemory::Share memory_;  // outlives the connection that it is for
   TableSource source_;
   std::optional<postgres::Connection> target_;
   const catalog::Table* current_ = nullptr;
-  bool large_rows_ = false;
 };
 
 }  // namespace replication::snapshot

@@ -1,28 +1,13 @@
 // What the tool holds of a transaction that is much larger than everything it may keep.
+#include "tests/harness/memory.h"
+
 #include <doctest/doctest.h>
-#include <fstream>
 
 #include "replication/stream/receiver.h"
 #include "tests/integration/apply/stage.h"
 
 using namespace apply_stage;
 using apply::WaitResult;
-
-namespace {
-
-std::int64_t status_kib(const std::string& field) {
-  const auto status = harness::read_file("/proc/self/status");
-  const auto at = status.find(field);
-  REQUIRE(at != std::string::npos);
-  return std::stoll(status.substr(at + field.size()));
-}
-
-// From here on VmHWM is the peak since now.
-void forget_peak() {
-  std::ofstream("/proc/self/clear_refs") << "5";
-}
-
-}  // namespace
 
 TEST_CASE("a transaction far larger than the bounds takes no more memory than they allow") {
   constexpr std::int64_t kRows = 300'000, kRowBytes = 200, kBoundKib = 24 * 1024;
@@ -45,12 +30,12 @@ TEST_CASE("a transaction far larger than the bounds takes no more memory than th
                ") FROM generate_series(1, " + std::to_string(kRows) + ") g");
   stage.source("UPDATE m SET v = reverse(v) || id");
   stage.source("UPDATE pgcutover.marker SET token = 'end' WHERE id = 1");
-  forget_peak();
-  const auto before = status_kib("VmRSS:");
+  harness::forget_memory_peak();
+  const auto before = harness::memory_kib("VmRSS:");
   applier.start();
   receiver.start();
   REQUIRE(applier.wait_marker("end", soon(120'000)) == WaitResult::reached);
-  const auto grown = status_kib("VmHWM:") - before;
+  const auto grown = harness::memory_kib("VmHWM:") - before;
   MESSAGE("grew by " << grown << " KiB for two transactions of " << kRows * kRowBytes / 1024 << " KiB");
   CHECK(receiver.bytes_received() > 2 * kRows * kRowBytes);
   CHECK(grown < kBoundKib);

@@ -1,7 +1,10 @@
 #include "replication/postgres/copy.h"
 
+#include <algorithm>
+#include <array>
 #include <doctest/doctest.h>
 #include <string>
+#include <vector>
 
 #include "replication/base/error.h"
 #include "tests/integration/postgres/server.h"
@@ -23,17 +26,18 @@ TEST_CASE("rows pass from one database to another untouched, in both formats") {
     }
     server().sql(
         from,
-        "INSERT INTO t SELECT i, CASE WHEN i % 7 = 0 THEN NULL ELSE repeat(E'x\\t\\n\\\\', i % 100) END "
+        "INSERT INTO t SELECT i, CASE WHEN i % 7 = 0 THEN NULL ELSE repeat(E'x\\t\\n\\\\', i % 300) END "
         "FROM generate_series(1, 20000) i");
     auto source = open(from);
     auto target = open(to);
     CopyOut out(source, "COPY public.t TO STDOUT (FORMAT " + format + ")");
     CopyIn in(target, "COPY public.t FROM STDIN (FORMAT " + format + ")");
-    std::span<const char> data;
-    while (out.next(data, soon())) {
-      in.write(data, soon());
+    std::array<char, 777> block{};  // smaller than some rows, larger than others
+    while (const auto length = out.read(block, soon())) {
+      in.write(std::span(block).first(length), soon());
     }
     CHECK(in.finish(soon()) == 20000);
+    CHECK(out.rows() == 20000);
     CHECK(source.one_value("SELECT 1") == "1");
     const std::string digest = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM t";
     CHECK(server().value(to, digest) == server().value(from, digest));
@@ -68,20 +72,41 @@ TEST_CASE("a COPY that is left early ends, and the session stays usable") {
   CHECK(connection.one_value("SELECT count(*) FROM public.t") == "0");
   {
     CopyOut out(connection, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT");
-    std::span<const char> data;
-    CHECK(out.next(data, soon()));
+    std::array<char, 100> part{};
+    CHECK(out.read(part, soon()) == 100);  // of 1001
   }
   CHECK(connection.usable());
   CHECK(connection.one_value("SELECT 1") == "1");
 }
 
+TEST_CASE("a row of megabytes is told of while it comes, and comes in pieces") {
+  auto connection = open("postgres");
+  constexpr std::size_t kRow = 20'000'000, kBlock = 1 << 17;
+  CopyOut out(connection,
+              "COPY (SELECT repeat('x', " + std::to_string(kRow) + ") FROM generate_series(1, 2)) TO STDOUT");
+  std::vector<std::size_t> told;
+  out.before_more_of_row([&](std::size_t bytes) { told.push_back(bytes); });
+  std::vector<char> block(kBlock);
+  std::size_t first = 0, all = 0;
+  while (const auto length = out.read(block, soon())) {
+    first = first == 0 ? told.size() : first;
+    all += length;
+  }
+  CHECK(all == 2 * (kRow + 1));
+  CHECK(out.rows() == 2);
+  REQUIRE(first > 1);          // before any of it could be read,
+  CHECK(told[0] < kRow / 10);  // and from its beginning
+  CHECK(*std::max_element(told.begin(), told.end()) > kRow - kBlock);
+  CHECK(*std::max_element(told.begin(), told.end()) <= kRow + 1);
+}
+
 TEST_CASE("an error in mid-COPY comes to the reader") {
   auto connection = open("postgres");
   CopyOut out(connection, "COPY (SELECT 1 / (5000 - i) FROM generate_series(1, 10000) i) TO STDOUT");
-  std::span<const char> data;
+  std::array<char, 100> row{};
   int rows = 0;
   try {
-    while (out.next(data, soon())) {
+    while (out.read(row, soon()) > 0) {
       ++rows;
     }
     FAIL("a division by zero went unnoticed");
@@ -99,10 +124,10 @@ TEST_CASE("the deadline ends a COPY that gives nothing") {
     CopyOut out(connection,
                 "COPY (SELECT CASE WHEN i < 4 THEN repeat('x', 100000) ELSE pg_sleep(60)::text END "
                 "FROM generate_series(1, 4) i) TO STDOUT");
-    std::span<const char> data;
-    CHECK(out.next(data, soon()));
+    std::vector<char> block(1'000'000);
+    CHECK(out.read(block, soon()) == 100'001);
     const auto read_on = [&] {
-      while (out.next(data, base::Deadline::in(base::milliseconds(200)))) {
+      while (out.read(block, base::Deadline::in(base::milliseconds(200)))) {
       }
     };
     CHECK_THROWS_AS(read_on(), base::TimeoutError);

@@ -1,0 +1,38 @@
+// What the copy itself holds of rows that are far larger than its buffers.
+#include "tests/harness/memory.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/integration/snapshot/pair.h"
+
+using namespace snapshot_test;
+
+TEST_CASE("large rows in every job's table take the memory of one") {
+  constexpr int kJobs = 4, kRows = 2;
+  constexpr std::int64_t kRowKib = 32 * 1024;
+  // The documented bound without what a process takes anyway.
+  constexpr std::int64_t kBoundKib = 48 * 1024 + kJobs * 2 * 1024 + 2 * kRowKib;
+  static_assert(kBoundKib < kJobs * kRowKib);  // else it proves nothing
+  const Pair pair;
+  for (int job = 0; job < kJobs; ++job) {
+    const auto name = "app.huge" + std::to_string(job);
+    pair.source.sql("shop", "CREATE TABLE " + name + " (id int PRIMARY KEY, v text); INSERT INTO " + name +
+                                " SELECT g, repeat(md5(g::text), " + std::to_string(kRowKib * 32) +
+                                ") FROM generate_series(1, " + std::to_string(kRows) + ") g");
+  }
+  pair.restore_schema();
+  auto options = pair.copy_options();
+  options.jobs = kJobs;
+  const auto tables = pair.catalog().tables;
+  harness::forget_memory_peak();
+  const auto before = harness::memory_kib("VmRSS:");
+  snapshot::copy_tables(options, tables, pair.stop);
+  const auto grown = harness::memory_kib("VmHWM:") - before;
+  MESSAGE("grew by " << grown << " KiB, bound " << kBoundKib << " KiB");
+  CHECK(grown > kRowKib);  // there was a row
+  CHECK(grown < kBoundKib);
+  for (int job = 0; job < kJobs; ++job) {
+    const auto digest = "SELECT string_agg(md5(v), ' ' ORDER BY id) FROM app.huge" + std::to_string(job);
+    CHECK(pair.target.value("shop", digest) == pair.source.value("shop", digest));
+  }
+}
