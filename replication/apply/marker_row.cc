@@ -54,7 +54,7 @@ base::Lsn read_progress_row(const pgoutput::CachedRelation& relation, Row row) {
   const auto& value = column(relation, row, "applied_lsn");
   if (value.kind == ColumnKind::binary) {
     base::ByteReader reader({value.bytes.data(), value.bytes.size()});
-    return base::Lsn(reader.u64());
+    return base::Lsn{reader.u64()};
   }
   return base::Lsn::parse(std::string(value.bytes));
 }

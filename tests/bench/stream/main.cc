@@ -94,9 +94,9 @@ void measure_backlog(const Options& options) {
     for (const auto& variant : variants) {
       const auto sample = bench::run_variant(pair, variant);
       runs[variant].push_back(sample);
-      std::printf("  round %d %-15s %7.2f s, cpu source %6.2f target %6.2f tool %6.2f, stolen %6.2f\n", round,
-                  variant.c_str(), sample.seconds, sample.source_cpu, sample.target_cpu, sample.tool_cpu,
-                  sample.stolen);
+      std::printf("  round %d %-15s %7.2f s, cpu source %6.2f target %6.2f tool %6.2f, stolen %6.2f %s\n",
+                  round, variant.c_str(), sample.seconds, sample.source_cpu, sample.target_cpu,
+                  sample.tool_cpu, sample.stolen, sample.remark.c_str());
       std::fflush(stdout);
     }
   }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kUsage =
     "pgcutover_bench_stream tpcb|bulk|insert|random|skewed|huge|lag [--changes N] [--rounds N] "
-    "[--variants pgcutover,native-off,native-on,native-parallel,floor] [--source 15] [--target 17] "
+    "[--variants pgcutover,native-off,native-on,native-parallel,pgcopydb,floor] [--source 15] [--target 17] "
     "[--rate N] [--seconds N]";
 
 const std::map<std::string, std::int64_t>& full_sizes() {

@@ -1,5 +1,6 @@
 #include "tests/bench/stream/pair.h"
 
+#include <algorithm>
 #include <sstream>
 #include <unistd.h>
 
@@ -103,6 +104,10 @@ Pair::Pair(const Options& options)
     apply::init_progress(connection, "forward", base::Lsn::parse(start.value_or("")), 1, true);
   }
   target_.sql(kTemplate, "VACUUM (FREEZE, ANALYZE)");
+  if (std::find(options.variants.begin(), options.variants.end(), "pgcopydb") != options.variants.end()) {
+    copy_template();
+    peer_.emplace(source_, target_, kDatabase);
+  }
   run_load(source_, options_);
   source_.sql(kDatabase, "INSERT INTO bench_end VALUES (1)");
   end_lsn_ = source_.value(kDatabase, "SELECT pg_current_wal_insert_lsn()").value_or("");
@@ -128,13 +133,17 @@ void Pair::copy_schema() {
   }
 }
 
-void Pair::reset() {
+void Pair::copy_template() {
   target_.sql("postgres",
               std::string("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '") +
                   kDatabase + "'");
   target_.sql("postgres", std::string("DROP DATABASE IF EXISTS ") + kDatabase);
   target_.sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " TEMPLATE " + kTemplate +
                               (target_.major() >= 15 ? " STRATEGY file_copy" : ""));
+}
+
+void Pair::reset() {
+  copy_template();
   drop_slot();
   source_.sql(kDatabase, std::string("SELECT pg_copy_logical_replication_slot('base', '") + kSlot + "')");
   source_.sql("postgres", "CHECKPOINT");

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "tests/bench/stream/options.h"
+#include "tests/bench/stream/peer.h"
 #include "tests/bench/stream/workloads.h"
 #include "tests/harness/cluster.h"
 
@@ -30,12 +32,16 @@ class Pair {
   harness::Cluster& target() { return target_; }
   const std::string& end_lsn() const { return end_lsn_; }
   const Workload& workload() const { return workload_; }
+  // Only where the options name the variant `pgcopydb`.
+  std::optional<Peer>& peer() { return peer_; }
 
  private:
   void copy_schema();
+  void copy_template();  // a new database to apply to
   const Options options_;
   harness::Cluster source_, target_;
   Workload workload_;
+  std::optional<Peer> peer_;
   std::string end_lsn_, digest_;
 };
 

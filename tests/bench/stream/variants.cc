@@ -64,6 +64,28 @@ Sample run_native(Pair& pair, const std::string& streaming) {
   return sample;
 }
 
+// Its failures are results too: they are told, and the next run goes on.
+Sample run_peer(Pair& pair) {
+  if (!pair.peer()) {
+    throw base::Error("pgcopydb is to be named in --variants");
+  }
+  pair.peer()->reset();
+  const Meter meter(pair);
+  const bool ended = pair.peer()->follow(pair.end_lsn());
+  auto sample = meter.read();
+  pair.peer()->drop_slot();
+  if (!ended) {
+    sample.remark = "didn't finish";
+    return sample;
+  }
+  try {
+    pair.check_equal();
+  } catch (const base::Error&) {
+    sample.remark = "the sides differ";
+  }
+  return sample;
+}
+
 Sample run_floor(Pair& pair) {
   const harness::TempDir directory("pgcut-floor");
   const Meter meter(pair);
@@ -119,6 +141,9 @@ Sample run_variant(Pair& pair, const std::string& variant) {
   pair.reset();
   if (variant == "floor") {
     return run_floor(pair);
+  }
+  if (variant == "pgcopydb") {
+    return run_peer(pair);
   }
   const auto sample = variant == "pgcutover" ? run_pgcutover(pair) : run_native(pair, variant.substr(7));
   pair.check_equal();

@@ -13,6 +13,7 @@ struct Sample {
   double source_cpu = 0, target_cpu = 0, tool_cpu = 0;  // seconds
   double stolen = 0;                                    // seconds of CPU that a host gave to others
   std::int64_t tool_peak_kib = -1;
+  std::string remark;  // where it didn't end well
 };
 
 std::vector<std::string> all_variants(Pair& pair);
