@@ -3,7 +3,7 @@
 // Changes nothing: everything is read, and the one thing that has to be tried (taking CONNECT away) is tried
 // in a transaction that is rolled back. An accepted finding stays in the list as a warning. Servers that
 // can't be reached never get here: Connection::open says so. Threads: uses both connections from the caller's
-// thread. Takes `wal_sample` at least.
+// thread. Takes `wal_sample` where the WAL rate decides something.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ struct CheckInput {
   std::int64_t source_free_bytes = -1;
   // A transaction open for longer than this is named.
   base::milliseconds long_transaction{300'000};
-  // The WAL rate is measured over this span at least.
+  // The WAL rate is measured over this span at least where a finding depends on it.
   base::milliseconds wal_sample{1'000};
 };
 
