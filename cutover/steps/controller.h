@@ -60,6 +60,7 @@ class Controller {
   void keep_lock();
   void obey(const state::CommandRequest& request);
   void tend();  // heartbeat, status, the idle slot
+  void adopt_new_partitions();
   void advance_idle_slot();
   void refresh_status(state::Status& status);
   Outcome execute(const state::CommandRequest& request);

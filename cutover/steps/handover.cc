@@ -17,6 +17,7 @@
 #include "replication/base/log.h"
 #include "replication/catalog/fit.h"
 #include "replication/catalog/server.h"
+#include "replication/postgres/quote.h"
 #include "replication/snapshot/schema.h"
 #include "replication/stream/publication.h"
 #include "replication/stream/slot.h"
@@ -365,7 +366,9 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
   } catch (const base::StateError& error) {
     findings.push_back(blocking(
         "schema-changed", from, "publication", error.message(),
-        "a table that was created meanwhile is taken in by `pgcutover resync --table schema.table`"));
+        "a table that was created meanwhile is taken in by `pgcutover resync --table schema.table`; one too "
+        "much, such as a partition that was detached, is taken out by ALTER PUBLICATION " +
+            postgres::quote_identifier(publication_name(context.plan.name, from)) + " DROP TABLE"));
   }
 }
 

@@ -1,17 +1,22 @@
 // Replica identities of tables without a key, and the comparison of both sides' structure.
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "cutover/steps/prepare.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/postgres/patient.h"
+#include "replication/stream/publication.h"
 
 namespace cutover::steps {
 namespace {
 
 using base::milliseconds;
+namespace stream = replication::stream;
 
 constexpr milliseconds kLockBudget{60'000};
+constexpr milliseconds kAdoptBudget{2'000};  // the controller's other duties wait meanwhile
 
 std::string identity_clause(std::string_view letter) {
   return letter == "n" ? "NOTHING" : letter == "f" ? "FULL" : "DEFAULT";
@@ -42,25 +47,55 @@ std::string other_columns(const catalog::Table& table, const catalog::Table& twi
   return text;
 }
 
+// "public.orders", "" where it is no partition.
+std::string parent_of(const catalog::Catalog& tables, const catalog::Table& table) {
+  const auto* root = table.partition ? tables.find(table.root) : nullptr;
+  return root == nullptr ? "" : root->display();
+}
+
+std::string place_of(const std::string& parent) {
+  return parent.empty() ? "no partition" : "a partition of " + parent;
+}
+
 }  // namespace
 
-void set_identities(Context& context, const catalog::Catalog& source) {
+void set_identities(Context& context, const catalog::Catalog& tables, Side side, milliseconds budget) {
   if (!context.plan.keyless_full) {
     return;
   }
-  for (const auto& table : source.tables) {
+  for (const auto& table : tables.tables) {
     if (!table.keyless() || table.replica_identity == 'f') {
       continue;
     }
     // Recorded first: a crash in between must not forget what it was.
     put_fact(context.servers.target(), context.token, "identity." + table.qualified(),
              std::string(1, table.replica_identity));
-    postgres::exec_patiently(context.servers.source(),
+    postgres::exec_patiently(context.servers.at(side),
                              "ALTER TABLE ONLY " + table.qualified() + " REPLICA IDENTITY FULL",
-                             base::Deadline::in(kLockBudget));
+                             base::Deadline::in(budget));
     base::log::info("REPLICA IDENTITY FULL set on " + table.display() +
                     ", which has no key; put back at the end");
   }
+}
+
+void adopt_partitions(Context& context, Side from) {
+  auto& connection = context.servers.at(from);
+  if (connection.server_major() < 13) {
+    return;  // such a partition isn't in the stream: only a resync takes it in
+  }
+  const auto name = publication_name(context.plan.name, from);
+  const auto published = stream::published_tables(connection, name);
+  const auto is_published = [&](const catalog::Table* table) {
+    return table != nullptr && std::ranges::binary_search(published, table->qualified());
+  };
+  const auto content = catalog::load(connection, context.plan.tables);
+  catalog::Catalog added;
+  std::ranges::copy_if(content.tables, std::back_inserter(added.tables), [&](const auto& table) {
+    return table.partition && table.stores_rows() && !table.unlogged && !is_published(&table) &&
+           is_published(content.find(table.root));
+  });
+  set_identities(context, added, from, kAdoptBudget);
+  stream::add_tables(connection, name, added.tables, base::Deadline::in(kAdoptBudget));
 }
 
 void restore_identities(Context& context, Side side) {
@@ -84,6 +119,10 @@ std::vector<std::string> structure_differences(const catalog::Catalog& here, con
     const auto* twin = there.find(table.schema, table.name);
     if (twin == nullptr) {
       differences.push_back("table " + table.display() + " is missing" + on);
+    } else if (const auto here_in = parent_of(here, table), there_in = parent_of(there, *twin);
+               here_in != there_in) {
+      differences.push_back("table " + table.display() + " is " + place_of(there_in) + on + ", here " +
+                            place_of(here_in));
     } else if (const auto other = other_columns(table, *twin); !other.empty()) {
       differences.push_back("table " + table.display() + " has other columns" + on + ": " + other);
     } else if (keys == Keys::compared && table.key != twin->key) {

@@ -82,7 +82,7 @@ void Preparation::publish() {
   if (!begin("publish", "preparing")) {
     return;
   }
-  set_identities(context_, source_catalog());
+  set_identities(context_, source_catalog(), Side::source);
   catalog_.reset();
   const auto tables = source_catalog().published(source().server_major());
   stream::ensure_publication(source(), publication_name(context_.plan.name, Side::source), tables);

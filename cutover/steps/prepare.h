@@ -106,8 +106,13 @@ std::optional<base::Finding> spool_finding(Servers& servers, const std::string& 
 std::string assign_xid(postgres::Connection& connection);
 
 // Tables without a key under keyless: full; what their identity was before is kept as a fact for the way
-// back.
-void set_identities(Context& context, const catalog::Catalog& source);
+// back. `budget`: for the lock on each.
+void set_identities(Context& context, const catalog::Catalog& tables, Side side,
+                    base::milliseconds budget = base::milliseconds(60'000));
+// Partitions that came to a published table on the side that takes writes (from 13 on): with the identity
+// that the application's UPDATE needs, and listed in the publication by themselves. Throws where a lock is in
+// the way: to be called again.
+void adopt_partitions(Context& context, Side from);
 void restore_identities(Context& context, Side side);
 
 // What of `here` a stream to `there` can't bridge, one line each; empty = none. `where` names the other side.

@@ -235,7 +235,7 @@ void copy_resync(Context& context, Publisher& publisher) {
   const auto all = fresh_tables(context, content);
   catalog::Catalog added;
   added.tables = all;
-  set_identities(context, added);
+  set_identities(context, added, Side::source);
   stream::add_tables(source, name, added.published(source.server_major()), base::Deadline::in(kPublish));
   content = catalog::load(source, context.plan.tables);
   base::fault_point("resync.published");

@@ -66,6 +66,7 @@ void RewriteWatch::look(Side side, bool takes_writes) {
         catalog::columns_written_since(connection, file.oid, known.xid)) {
       rewritten(side, file);
     }
+    new_tables_ = new_tables_ || (takes_writes && entry.oid != file.oid);
     entry = {file.oid, file.filenode, file.columns};
     target.exec(
         "INSERT INTO pgcutover.table_file (side, schema, name, relid, filenode, columns) VALUES ($1, $2, $3, "

@@ -58,6 +58,9 @@ class RewriteWatch {
   void settled();
   // For the status: one for each table that has to be compared.
   base::Findings findings();
+  // Whether the side that takes writes may have tables since this was last answered by took_new_tables().
+  bool new_tables() const { return new_tables_; }
+  void took_new_tables() { new_tables_ = false; }
 
  private:
   struct Entry {
@@ -76,6 +79,7 @@ class RewriteWatch {
   Context& context_;
   Known source_, target_;
   base::Clock::time_point looked_{};
+  bool new_tables_ = true;
 };
 
 }  // namespace cutover::steps

@@ -8,6 +8,7 @@
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
+#include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
 #include "replication/stream/marker.h"
 #include "replication/stream/slot.h"
@@ -134,10 +135,26 @@ void Controller::tend() {
   stream::write_heartbeat(servers_.at(link_->from()));
   sequence_watch_.tend(link_->from());
   rewrite_watch_.tend(link_->from());
+  adopt_new_partitions();
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   if (now - advanced_ >= kAdvance) {
     advanced_ = now;
     advance_idle_slot();
+  }
+}
+
+void Controller::adopt_new_partitions() {
+  if (!rewrite_watch_.new_tables()) {
+    return;
+  }
+  try {
+    adopt_partitions(context_, link_->from());
+    rewrite_watch_.took_new_tables();
+  } catch (const base::Error& error) {
+    if (error.sqlstate() != postgres::sqlstate::kLockNotAvailable || !error.connection_usable()) {
+      throw;
+    }
+    base::log::info("a new partition is in use, trying again: " + error.message());
   }
 }
 

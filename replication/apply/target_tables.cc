@@ -35,8 +35,10 @@ void load_identity(postgres::Connection& connection, const CachedRelation& relat
       "WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
       postgres::Params{relation.schema, relation.name});
   if (result.rows() == 0) {
-    throw TargetMisfit("table " + table.display + " is in the stream but doesn't exist here",
-                       "create it as it is on the source, then start again")
+    throw TargetMisfit(
+        "table " + table.display + " is in the stream but doesn't exist here",
+        "pgcutover resync --table " + table.display +
+            " takes it in with its rows (made by hand it gets only what is written from now on)")
         .on(connection.server())
         .at("table " + table.display);
   }

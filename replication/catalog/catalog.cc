@@ -57,9 +57,10 @@ std::vector<Table> Catalog::published(int server_major) const {
     // An unlogged table is refused by CREATE PUBLICATION: it never reaches the WAL.
     if (table.unlogged)
       continue;
-    // A listed root carries every leaf, also those attached later; a listed leaf would leave those out. 12
-    // can't list roots.
-    const bool listed = server_major >= 13 ? !table.partition : table.kind == TableKind::ordinary;
+    // A listed root carries every leaf, also those attached later (12 can't list roots). The leaves are
+    // listed too: what is written to one while it is detached would be missed otherwise, or while it is
+    // unlogged, which the server refuses of a listed table.
+    const bool listed = table.kind == TableKind::ordinary || (server_major >= 13 && !table.partition);
     if (listed)
       out.push_back(table);
   }

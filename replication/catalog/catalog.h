@@ -87,8 +87,7 @@ struct Catalog {
 
   const Table* find(std::string_view schema, std::string_view name) const;
   const Table* find(base::Oid oid) const;
-  // What goes into a publication: roots of partitioned tables and plain tables; on 12 leaves instead of
-  // roots.
+  // What goes into a publication: plain tables, partitions that store rows and, from 13 on, the roots.
   std::vector<Table> published(int server_major) const;
 };
 

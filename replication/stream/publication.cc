@@ -25,11 +25,14 @@ std::string listed(const std::vector<std::string>& names) {
   return text;
 }
 
+enum class Leaves { listed, left_out };
 // Sorted, quoted and qualified.
-std::vector<std::string> wanted_tables(const std::vector<catalog::Table>& tables) {
+std::vector<std::string> wanted_tables(const std::vector<catalog::Table>& tables, Leaves leaves) {
   std::vector<std::string> names{postgres::quote_qualified(kMarkerSchema, kMarkerTable)};
   for (const auto& table : tables) {
-    names.push_back(postgres::quote_qualified(table.schema, table.name));
+    if (leaves == Leaves::listed || !table.partition) {
+      names.push_back(postgres::quote_qualified(table.schema, table.name));
+    }
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
@@ -67,12 +70,15 @@ std::vector<std::string> restrictions(postgres::Connection& connection, const st
 }
 
 void check_publication(postgres::Connection& connection, const std::string& name,
-                       const std::vector<std::string>& wanted) {
+                       const std::vector<catalog::Table>& tables) {
+  const auto wanted = wanted_tables(tables, Leaves::listed);
+  // A leaf that was made meanwhile is published with its root.
+  const auto needed = connection.server_major() >= 13 ? wanted_tables(tables, Leaves::left_out) : wanted;
   const auto existing = published_tables(connection, name);
   auto differences = restrictions(connection, name);
   std::vector<std::string> missing;
   std::vector<std::string> surplus;
-  std::set_difference(wanted.begin(), wanted.end(), existing.begin(), existing.end(),
+  std::set_difference(needed.begin(), needed.end(), existing.begin(), existing.end(),
                       std::back_inserter(missing));
   std::set_difference(existing.begin(), existing.end(), wanted.begin(), wanted.end(),
                       std::back_inserter(surplus));
@@ -102,13 +108,13 @@ void ensure_publication(postgres::Connection& connection, const std::string& nam
                         const std::vector<catalog::Table>& tables) {
   PGCUTOVER_CHECK(!connection.in_transaction(),
                   "the publication has to be committed before its slot is made");
-  const auto wanted = wanted_tables(tables);
   const auto exists = connection.maybe_value("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = $1",
                                              postgres::Params{name});
   if (exists) {
-    check_publication(connection, name, wanted);
+    check_publication(connection, name, tables);
     return;
   }
+  const auto wanted = wanted_tables(tables, Leaves::listed);
   // ONLY: children of plain inheritance are tables of their own, in the list or not.
   std::string sql = "CREATE PUBLICATION " + postgres::quote_identifier(name) + " FOR TABLE ";
   for (std::size_t i = 0; i < wanted.size(); ++i) {

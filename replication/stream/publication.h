@@ -2,7 +2,7 @@
 // nothing.
 //
 // Rules: the publication is committed before its slot is created, since a slot reads publications as of the
-// WAL it decodes; tables are listed one by one, roots of partitioned tables (leaves on 12), never FOR ALL
+// WAL it decodes; tables are listed one by one, partitions and (from 13 on) their roots, never FOR ALL
 // TABLES, never a schema, so that a table made later can't slip in unseen. publish_via_partition_root stays
 // off. Errors: StateError where a publication of this name is another one than asked for.
 #pragma once
@@ -16,8 +16,9 @@
 namespace replication::stream {
 
 // Creates the publication for these tables plus pgcutover.marker (see marker.h), or checks that the existing
-// one publishes exactly them, whole and for all four kinds of change; a difference is a StateError that names
-// it. Not inside a transaction: it is committed on return.
+// one publishes exactly them, whole and for all four kinds of change (leaves with their root or by
+// themselves); a difference is a StateError that names it. Not inside a transaction: it is committed on
+// return.
 void ensure_publication(postgres::Connection& connection, const std::string& name,
                         const std::vector<catalog::Table>& tables);
 // Sorted, quoted and qualified; empty where there is no such publication.

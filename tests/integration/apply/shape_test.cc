@@ -76,7 +76,7 @@ TEST_CASE("a stop ends the wait for the target") {
   stage.start(patient(stage));
   stage.source("INSERT INTO m VALUES (1)");
   stage.pump();
-  wait_for_misfit(stage, "create it as it is on the source");
+  wait_for_misfit(stage, "pgcutover resync --table public.m takes it in");
   const auto begin = base::Clock::now();
   stage.applier->stop();
   CHECK(base::Clock::now() - begin < std::chrono::seconds(5));

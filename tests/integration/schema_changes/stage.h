@@ -1,0 +1,98 @@
+// A migration whose tables change while it streams, by the real program; the servers are shared by all cases.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "replication/postgres/connection.h"
+#include "tests/harness/cluster.h"
+#include "tests/harness/text.h"
+#include "tests/harness/tool.h"
+#include "tests/harness/wait.h"
+
+namespace schema_changes {
+
+using harness::has;
+using harness::Tool;
+using replication::base::Deadline;
+using replication::base::milliseconds;
+
+inline Deadline seconds(int count) {
+  return Deadline::in(milliseconds(count * 1000));
+}
+
+inline harness::Cluster& server(bool source) {
+  static harness::Cluster first({.name = "source"}), second({.name = "target"});
+  return source ? first : second;
+}
+
+class Stage {
+ public:
+  Stage(const std::string& name, const std::string& policy, const std::string& sql) : name_(name) {
+    for (const bool side : {true, false}) {
+      server(side).sql("postgres", "CREATE DATABASE " + name);
+    }
+    server(true).connect(name).exec(sql);
+    harness::write_file(directory_.path() / "plan.yaml",
+                        "name: " + name + "\nsource: \"" + server(true).conninfo(name) + "\"\ntarget: \"" +
+                            server(false).conninfo(name) + "\"\nschema-changes: " + policy +
+                            "\ntables: {keyless: full}\n");
+    run_ = std::make_unique<Tool>(arguments("run", {}));
+    wait_state("ready");
+  }
+  ~Stage() {
+    if (run_->running()) {
+      run_->terminate();
+      run_->wait(seconds(30));
+    }
+  }
+  void source(const std::string& sql) { server(true).connect(name_).exec(sql); }
+  void target(const std::string& sql) { server(false).connect(name_).exec(sql); }
+  std::string value(bool of_source, const std::string& sql) {
+    return server(of_source).value(name_, sql).value_or("(null)");
+  }
+  harness::ToolResult tool(const std::string& verb, const std::vector<std::string>& more = {}) {
+    return Tool::run(arguments(verb, more), seconds(60));
+  }
+  void wait_state(const std::string& state) {
+    harness::wait_until(seconds(60), "the state " + state, [&] {
+      REQUIRE_MESSAGE(run_->running(), run_->errors());
+      return has(tool("status", {"--json"}).output, "\"" + state + "\"");
+    });
+  }
+  // The same there as here, whatever order the columns are in.
+  void wait_same(const std::string& sql) {
+    const auto wanted = value(true, sql);
+    try {
+      harness::wait_until(seconds(30), sql, [&] {
+        return server(false).value(name_, sql).value_or("(null)") == value(true, sql);
+      });
+    } catch (const std::exception&) {
+      FAIL_CHECK(value(true, sql) << " <> " << value(false, sql) << run_->errors());
+    }
+  }
+  void expect_equal() {
+    const auto verified = tool("verify");
+    CHECK_MESSAGE(verified.exit_code == 0, verified.output << verified.errors << run_->errors());
+  }
+  // In what status --json says; the controller writes it every second.
+  void wait_status(const std::string& text, bool there) {
+    harness::wait_until(seconds(20), (there ? "the status has " : "the status lacks ") + text,
+                        [&] { return has(tool("status", {"--json"}).output, text) == there; });
+  }
+  Tool& run() { return *run_; }
+
+ private:
+  std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) {
+    std::vector<std::string> list{verb, "--plan", (directory_.path() / "plan.yaml").string()};
+    list.insert(list.end(), more.begin(), more.end());
+    return list;
+  }
+  std::string name_;
+  harness::TempDir directory_{"pgcut-schema"};
+  std::unique_ptr<Tool> run_;
+};
+
+}  // namespace schema_changes
