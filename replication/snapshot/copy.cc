@@ -1,14 +1,12 @@
 #include "replication/snapshot/copy.h"
 
-#include <algorithm>
 #include <map>
-#include <mutex>
-#include <set>
 #include <utility>
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/snapshot/copy_plan.h"
+#include "replication/snapshot/copy_tally.h"
 #include "replication/snapshot/restore.h"
 #include "replication/snapshot/retry.h"
 #include "replication/snapshot/split_table.h"
@@ -19,91 +17,6 @@ namespace replication::snapshot {
 namespace {
 
 using catalog::Table;
-
-constexpr base::milliseconds kTellEvery{100};
-
-// What all workers have done, told to one listener, one call at a time.
-class Tally {
- public:
-  Tally(const CopyOptions& options, const std::vector<Table>& tables) : tell_(options.progress) {
-    for (const auto& table : tables) {
-      if (table.stores_rows()) {
-        ++progress_.tables_total;
-        progress_.bytes_total += table.bytes;
-      }
-    }
-  }
-  void done_before(const Table& table, std::int64_t rows) {
-    const std::lock_guard lock(mutex_);
-    ++progress_.tables_before;
-    progress_.bytes_before += table.bytes;
-    progress_.rows_before += rows;
-    ++progress_.tables_done;
-    progress_.rows_done += rows;
-    finished_bytes_ += table.bytes;
-    publish(false);
-  }
-  void finished(const Table& table, std::int64_t rows) {
-    const std::lock_guard lock(mutex_);
-    running_.erase(&table);
-    ++progress_.tables_done;
-    progress_.rows_done += rows;
-    finished_bytes_ += table.bytes;
-    publish(true);
-  }
-  void moved(const Table& table, std::int64_t rows, std::int64_t bytes) {
-    const std::lock_guard lock(mutex_);
-    auto& so_far = running_[&table];
-    if (so_far.rows == 0 && so_far.bytes == 0) {
-      began_[&table] = base::Clock::now();
-    }
-    so_far.rows += rows;
-    so_far.bytes += bytes;
-    publish(false);
-  }
-  void again(const Table& table) {
-    const std::lock_guard lock(mutex_);
-    running_.erase(&table);
-  }
-
- private:
-  // In heap bytes. The rows' share is exact where the table was ever analyzed; what goes over the wire is
-  // less than the heap, or more.
-  static std::int64_t done_of(const Table& table, const CopiedTable& copied) {
-    if (table.rows_estimate > 0) {
-      const double share = static_cast<double>(copied.rows) / table.rows_estimate;
-      return static_cast<std::int64_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(table.bytes));
-    }
-    return std::clamp<std::int64_t>(copied.bytes, 0, table.bytes);
-  }
-
-  void publish(bool always) {
-    const auto now = base::Clock::now();
-    if (!tell_ || (!always && now - told_ < kTellEvery)) {
-      return;
-    }
-    told_ = now;
-    progress_.bytes_done = finished_bytes_;
-    progress_.running.clear();
-    for (const auto& [table, copied] : running_) {
-      const auto done = done_of(*table, copied);
-      progress_.bytes_done += done;
-      const std::chrono::duration<double> since = now - began_[table];
-      progress_.running.push_back({table->display(), done, table->bytes, copied.rows, since.count()});
-    }
-    std::sort(progress_.running.begin(), progress_.running.end(),
-              [](const TableProgress& a, const TableProgress& b) { return a.bytes_total > b.bytes_total; });
-    tell_(progress_);
-  }
-
-  std::mutex mutex_;
-  const std::function<void(const CopyProgress&)>& tell_;
-  CopyProgress progress_;
-  std::int64_t finished_bytes_ = 0;
-  std::map<const Table*, CopiedTable> running_;
-  std::map<const Table*, base::Clock::time_point> began_;
-  base::Clock::time_point told_{};
-};
 
 // Tables that aren't done yet.
 std::vector<const Table*> tables_to_copy(
@@ -128,11 +41,11 @@ std::vector<const Table*> tables_to_copy(
   return left;
 }
 
-int major_of_source(const CopyOptions& options, const base::Stop& stop) {
+postgres::Connection open_source(const CopyOptions& options, const base::Stop& stop) {
   postgres::SessionOptions session;
   session.server = "source";
   session.application_name = "pgcutover copy";
-  return postgres::Connection::open(options.source, session, stop).server_major();
+  return postgres::Connection::open(options.source, session, stop);
 }
 
 // The workers commit asynchronously. A synchronous commit flushes everything before it; it has to write a row
@@ -172,7 +85,7 @@ ALTER TABLE pgcutover.table_copy ADD COLUMN IF NOT EXISTS frozen boolean NOT NUL
 void copy_tables(const CopyOptions& options, const std::vector<Table>& tables, const base::Stop& stop) {
   PGCUTOVER_CHECK(!options.slot_xid.empty(),
                   "a copy needs the transaction id taken after the slot's creation");
-  Tally tally(options, tables);
+  CopyTally tally(options.progress, tables);
   CopyListener listener;
   listener.moved = [&](const Table& table, std::int64_t rows, std::int64_t bytes) {
     tally.moved(table, rows, bytes);
@@ -194,8 +107,10 @@ void copy_tables(const CopyOptions& options, const std::vector<Table>& tables, c
     }
   });
   if (!left.empty()) {
-    const auto plan =
-        plan_copy(left, options.jobs, options.split_above_bytes, major_of_source(options, stop));
+    auto source = open_source(options, stop);
+    tally.expect(estimate_rows(source, left));
+    const auto plan = plan_copy(left, options.jobs, options.split_above_bytes, source.server_major());
+    source.close();
     for (const auto* table : plan.split) {
       copy_split_table(options, shared, listener, *table, plan.part_bytes, stop);
     }

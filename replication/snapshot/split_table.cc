@@ -39,9 +39,10 @@ struct Generation {
   postgres::Params key() const { return postgres::Params{table.schema, table.name, id}; }
 };
 
-std::vector<BlockRange> divide(std::int64_t blocks, std::int64_t part_blocks) {
+// `bytes` with what is stored out of line: few blocks may lead to much of that.
+std::vector<BlockRange> divide(std::int64_t blocks, std::int64_t bytes, std::int64_t part_bytes) {
   std::vector<BlockRange> parts;
-  const auto count = std::max<std::int64_t>(1, blocks / std::max<std::int64_t>(part_blocks, 1));
+  const auto count = std::clamp<std::int64_t>(bytes / part_bytes, 1, std::max<std::int64_t>(blocks, 1));
   for (std::int64_t i = 0; i < count; ++i) {
     parts.push_back({blocks * i / count, blocks * (i + 1) / count});
   }
@@ -262,7 +263,8 @@ CopiedTable attempt_split(const CopyOptions& options, CopyShared& shared, CopyLi
       postgres::Params{table.qualified()});
   generation.snapshot = size.text(0, 0);
   const auto block = size.integer(0, 2);
-  generation.parts = divide(size.integer(0, 1) / block, part_bytes / block);
+  generation.parts =
+      divide(size.integer(0, 1) / block, std::max(table.bytes, size.integer(0, 1)), part_bytes);
   base::log::debug(table.display() + " is copied in " + std::to_string(generation.parts.size()) + " parts");
   try {
     run_workers(options.jobs, generation.parts.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {

@@ -272,3 +272,32 @@ TEST_CASE(
                 report);
   scenario.stop_run(*run);
 }
+
+TEST_CASE("an index that is being built is named with how far it is") {
+  Scenario scenario;
+  // Evaluating it waits while there is a file, which only the target has.
+  scenario.source().sql(kDatabase, R"(
+    CREATE FUNCTION shop.held(value int) RETURNS int LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS $$
+    BEGIN
+      WHILE (pg_catalog.pg_stat_file('hold', true)).size IS NOT NULL LOOP
+        PERFORM pg_catalog.pg_sleep(0.02);
+      END LOOP;
+      RETURN value;
+    END $$;
+    CREATE TABLE shop.slowly (id int PRIMARY KEY, v int);
+    CREATE INDEX ON shop.slowly (shop.held(v));
+    INSERT INTO shop.slowly SELECT g, g FROM generate_series(1, 1000) g)");
+  const std::filesystem::path hold = of_target(scenario, "SHOW data_directory") + "/hold";
+  std::ofstream(hold).close();
+  auto run = scenario.start_run();
+  wait_until(Deadline::in(milliseconds(60'000)), "the status names the index's table", [&] {
+    return in_status(scenario, "{progress,step}") == "indexes" &&
+           has(in_status(scenario, "{progress,current}"), "shop.slowly ");
+  });
+  const auto shown = scenario.tool({"status"});
+  CHECK_MESSAGE(has(shown.output, ", at shop.slowly "), shown.output);
+  std::filesystem::remove(hold);
+  scenario.wait_state(*run, "ready");
+  CHECK(of_target(scenario, "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%held%'") == "1");
+  scenario.stop_run(*run);
+}
