@@ -309,12 +309,12 @@ std::unique_ptr<Link> Preparation::run(const std::string& until, const std::func
     while (!done) {
       context_.servers.stop().check();
       done = patience.attempt(
-          [&] {
+          [&, &step = execute] {  // clang 14 can't capture the binding itself
             keep_place();
             if (again) {  // a session that we lost may still be at work there, and commit
               end_sessions(target(), "", context_.servers.tag(), base::Deadline::in(kLostSessions));
             }
-            execute();
+            step();
           },
           [&] {
             again = true;
