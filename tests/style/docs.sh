@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Do the documents say what the code says? Exit codes, verbs, plan keys and findings' names that a user can meet must be
-# documented, links must lead somewhere.
+# documented, links must lead somewhere, tests that are named must exist.
 # usage: docs.sh ROOT
 set -euo pipefail
 cd "$1"
@@ -33,6 +33,17 @@ for id in $findings; do
   grep -q "\`$id\`" docs/findings.md || missing "docs/findings.md: finding $id (cutover/check/check.cc) is missing"
 done
 
+# Names of tests may go over several lines, and have escaped quotes.
+tests=$(find tests -name '*.cc' -print0 | xargs -0 cat | tr '\n' ' ' | sed -E 's/" +"//g' |
+  grep -oE '((TEST_CASE|SUBCASE)\( *|\{)"([^"\\]|\\.)*"' | sed -E 's/^[^"]*"//; s/"$//; s/\\(.)/\1/g' | words 500 "tests")
+named=0
+while IFS='|' read -r _ _ _ name _; do
+  name=$(sed -E 's/^ +| +$//g' <<<"$name")
+  named=$((named + 1))
+  grep -qxF -- "$name" <<<"$tests" || missing "docs/guarantees.md: there is no test '$name'"
+done < <(sed -n '/^## Known failures/,/^## How/p' docs/guarantees.md | grep '^| ' | tail -n +2)
+[ $named -ge 40 ] || { echo "docs: found only $named known failures" >&2; exit 1; }
+
 links=0
 while IFS=: read -r file target; do
   links=$((links + 1))
@@ -40,5 +51,5 @@ while IFS=: read -r file target; do
 done < <(grep -oHE '\]\([^)#:]+(#[^)]*)?\)' README.md CONTRIBUTING.md docs/*.md | sed -E 's/\]\(([^)]*)\)/\1/')
 [ $links -ge 8 ] || { echo "docs: found only $links links" >&2; exit 1; }
 
-echo "docs: $(wc -w <<<"$codes") exit codes, $(wc -w <<<"$keys") plan keys, $(wc -w <<<"$findings") findings, $links links, $breaches breaches"
+echo "docs: $(wc -w <<<"$codes") exit codes, $(wc -w <<<"$keys") plan keys, $(wc -w <<<"$findings") findings, $links links, $named known failures, $breaches breaches"
 [ $breaches = 0 ]

@@ -16,8 +16,6 @@ using replication::base::Deadline;
 using replication::base::milliseconds;
 using replication::postgres::Connection;
 
-// A quote, a space and a backslash in the database's own name.
-constexpr const char* kDatabase = "bu'gs \\ \"x\"";
 constexpr const char* kQuoted = "\"bu'gs \\ \"\"x\"\"\"";
 
 // What a database may bring along; none of it may change a value on its way.
@@ -40,18 +38,6 @@ Deadline seconds(int count) {
   return Deadline::in(milliseconds(count * 1000));
 }
 
-// A session whose literals and output are as expected here.
-Connection session(const harness::Cluster& side, const std::string& schema = "public") {
-  auto connection = side.connect(kDatabase);
-  connection.exec(
-      "SET standard_conforming_strings = on; SET array_nulls = on; SET extra_float_digits = 3; SET "
-      "xmloption = content; SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = UTC; SET "
-      "bytea_output = hex; SET lock_timeout = 0; SET default_transaction_isolation = 'read committed'; SET "
-      "default_transaction_deferrable = off; SET transform_null_equals = off; SET search_path = " +
-      schema + ", public");
-  return connection;
-}
-
 std::string schema_of(std::size_t number) {
   return "c" + std::to_string(number);
 }
@@ -65,14 +51,23 @@ std::string of_round(std::string text, int round) {
 
 }  // namespace
 
-World::World() {
+Connection World::session(const harness::Cluster& side, const std::string& schema) {
+  auto connection = side.connect(kDatabase);
+  connection.exec(
+      "SET standard_conforming_strings = on; SET array_nulls = on; SET extra_float_digits = 3; SET "
+      "xmloption = content; SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = UTC; SET "
+      "bytea_output = hex; SET lock_timeout = 0; SET default_transaction_isolation = 'read committed'; SET "
+      "default_transaction_deferrable = off; SET transform_null_equals = off; SET search_path = " +
+      schema + ", public");
+  return connection;
+}
+
+World::World(const std::vector<Case>& cases) {
   const char* wanted = std::getenv("PGCUTOVER_TEST_CASE");
-  for (const auto& list : {changed_rows(), values(), tables()}) {
-    for (const auto& one : list) {
-      if (one.since <= source.major() && source.major() <= one.until &&
-          (wanted == nullptr || has(one.name, wanted))) {
-        cases_.push_back(one);
-      }
+  for (const auto& one : cases) {
+    if (one.since <= source.major() && source.major() <= one.until &&
+        (wanted == nullptr || has(one.name, wanted))) {
+      cases_.push_back(one);
     }
   }
   for (auto* side : {&source, &target}) {
@@ -82,7 +77,7 @@ World::World() {
     source.sql("postgres", std::string("ALTER DATABASE ") + kQuoted + " SET " + setting);
   }
   {
-    auto connection = session(source);
+    auto connection = session(source, "public");
     connection.exec(
         "CREATE TABLE gate (id int PRIMARY KEY); CREATE TABLE sync (token int PRIMARY KEY);"
         "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION btree_gist");
@@ -100,9 +95,10 @@ World::World() {
     }
     return out + "'";
   };
-  harness::write_file(directory_.path() / "plan.yaml",
-                      "name: bugs\nsource: " + yaml(conninfo(source)) + "\ntarget: " +
-                          yaml(conninfo(target)) + "\ntables: {keyless: full}\naccept: [unlogged-tables]\n");
+  harness::write_file(
+      directory_.path() / "plan.yaml",
+      "name: bugs\nsource: " + yaml(conninfo(source)) + "\ntarget: " + yaml(conninfo(target)) +
+          "\ntables: {keyless: full}\ngates: {lock-limit: 3s, max-pause: 60s, max-lag: 60s}\n");
   start_run();
   wait_state("ready");
 }

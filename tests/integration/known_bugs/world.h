@@ -29,12 +29,16 @@ std::vector<Case> changed_rows();
 std::vector<Case> values();
 std::vector<Case> tables();
 
+// A quote, a space and a backslash in the database's own name; its settings are as hostile.
+inline constexpr const char* kDatabase = "bu'gs \\ \"x\"";
+
 class World {
  public:
-  World();
+  explicit World(const std::vector<Case>& cases);
   ~World();
 
   // The cases that servers of this version know, and whose name has the text in PGCUTOVER_TEST_CASE.
+  // Of those given.
   const std::vector<Case>& cases() const { return cases_; }
   // All transactions of a case on the side that takes writes.
   void change(std::size_t number, int round);
@@ -42,6 +46,9 @@ class World {
   void sync();
   // Compares the rows of a case's tables; returns the writing side's.
   std::string compare(std::size_t number);
+  // Sessions with ordinary settings, in the first case's schema.
+  replication::postgres::Connection at_writer() const { return session(forward_ ? source : target); }
+  replication::postgres::Connection at_reader() const { return session(forward_ ? target : source); }
   // Apply stops on the receiving side until the lock is let go.
   replication::postgres::Connection hold();
 
@@ -57,6 +64,8 @@ class World {
   harness::Cluster target{{.name = "target", .conf = {"max_prepared_transactions = 5"}}};
 
  private:
+  static replication::postgres::Connection session(const harness::Cluster& side,
+                                                   const std::string& schema = "c0");
   std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) const;
   std::vector<Case> cases_;
   harness::TempDir directory_{"pgcut-bugs"};
