@@ -93,9 +93,32 @@ void write_stream(const StreamStatus& stream, v1::Stream& message) {
   message.set_changes_per_second(stream.changes_per_second);
   message.set_lag_seconds(stream.lag_seconds);
   message.set_lag_bytes(stream.lag_bytes);
+  message.set_counted_from_lsn(clean(stream.counted_from_lsn));
+  message.set_counted_since_us(stream.counted_since_us);
+  for (const auto& one : stream.tables) {
+    auto& table = *message.add_tables();
+    table.set_table(clean(one.table));
+    table.set_received(one.received);
+    table.set_applied(one.applied);
+    table.set_compacted(one.compacted);
+    table.set_filtered(one.filtered);
+    table.set_echoes(one.echoes);
+    table.set_conflicts(one.conflicts);
+  }
+  message.set_tables_left_out(stream.tables_left_out);
 }
 
 StreamStatus read_stream(const v1::Stream& message) {
+  std::vector<TableChanges> tables;
+  for (const auto& table : message.tables()) {
+    tables.push_back({.table = table.table(),
+                      .received = table.received(),
+                      .applied = table.applied(),
+                      .compacted = table.compacted(),
+                      .filtered = table.filtered(),
+                      .echoes = table.echoes(),
+                      .conflicts = table.conflicts()});
+  }
   return {.direction = message.direction(),
           .connected = message.connected(),
           .received_lsn = message.received_lsn(),
@@ -109,7 +132,11 @@ StreamStatus read_stream(const v1::Stream& message) {
           .conflicts = message.conflicts(),
           .changes_per_second = message.changes_per_second(),
           .lag_seconds = message.lag_seconds(),
-          .lag_bytes = message.lag_bytes()};
+          .lag_bytes = message.lag_bytes(),
+          .counted_from_lsn = message.counted_from_lsn(),
+          .counted_since_us = message.counted_since_us(),
+          .tables = std::move(tables),
+          .tables_left_out = message.tables_left_out()};
 }
 
 void write_slot(const SlotStatus& slot, v1::Slot& message) {

@@ -54,6 +54,12 @@ struct CopyStatus {
   std::vector<CopyTableStatus> tables = {};  // copying first, then waiting, then copied
 };
 
+// received = applied + compacted + filtered + echoes + conflicts
+struct TableChanges {
+  std::string table = {};
+  std::int64_t received = 0, applied = 0, compacted = 0, filtered = 0, echoes = 0, conflicts = 0;
+};
+
 struct StreamStatus {
   std::string direction = {};  // "forward", "reverse"
   bool connected = false;
@@ -63,6 +69,10 @@ struct StreamStatus {
   double changes_per_second = -1;
   double lag_seconds = -1;
   std::int64_t lag_bytes = -1;
+  std::string counted_from_lsn = {};  // all numbers are of changes behind it
+  std::int64_t counted_since_us = 0;
+  std::vector<TableChanges> tables = {};  // the most changed first
+  std::int64_t tables_left_out = 0;
 };
 
 struct SlotStatus {

@@ -25,6 +25,26 @@ constexpr milliseconds kIdle{200};
 constexpr milliseconds kServeBudget{300'000};
 constexpr milliseconds kSpooledBudget{24 * 3'600'000};  // the spool goes on meanwhile
 constexpr milliseconds kIdleSlot{10'000};
+constexpr std::size_t kTablesMax = 500;
+
+// The most changed tables.
+void add_tables(const replication::apply::Ledger& ledger, state::StreamStatus& line) {
+  for (const auto& [table, counts] : ledger) {
+    line.tables.push_back({.table = table,
+                           .received = counts.received,
+                           .applied = counts.applied(),
+                           .compacted = counts.folded,
+                           .filtered = counts.filtered,
+                           .echoes = counts.echoed,
+                           .conflicts = counts.conflicts});
+  }
+  std::stable_sort(line.tables.begin(), line.tables.end(),
+                   [](const auto& a, const auto& b) { return a.received > b.received; });
+  if (line.tables.size() > kTablesMax) {
+    line.tables_left_out = static_cast<std::int64_t>(line.tables.size() - kTablesMax);
+    line.tables.resize(kTablesMax);
+  }
+}
 
 }  // namespace
 
@@ -195,6 +215,9 @@ void Controller::refresh_status(state::Status& status) {
   line.changes_per_second = static_cast<double>(stats.changes - changes_seen_);
   line.lag_seconds = stats.heartbeat_lag_seconds;
   line.lag_bytes = static_cast<std::int64_t>(behind);
+  line.counted_from_lsn = stats.counted_from_lsn.to_string();
+  line.counted_since_us = stats.counted_since_us;
+  add_tables(link_->applier().tables(), line);
   changes_seen_ = stats.changes;
   status.streams = {line};
   status.primary = to_string(from);

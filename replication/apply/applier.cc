@@ -50,6 +50,10 @@ ApplyStats Applier::stats() const {
   return state_->control.stats();
 }
 
+Ledger Applier::tables() const {
+  return state_->control.tables();
+}
+
 std::exception_ptr Applier::failure() const {
   return state_->control.failure();
 }

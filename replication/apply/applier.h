@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "replication/apply/ledger.h"
 #include "replication/base/deadline.h"
 #include "replication/base/lsn.h"
 #include "replication/pgoutput/relation_cache.h"
@@ -79,9 +80,11 @@ struct ApplierOptions {
 struct ApplyStats {
   base::Lsn applied_lsn;                       // commit end LSN of the last applied transaction
   base::Lsn durable_lsn;                       // flushed on the target
-  std::int64_t transactions = 0, changes = 0;  // received and dealt with, since this process started
+  base::Lsn counted_from_lsn;                  // the numbers are of what was committed behind it,
+  std::int64_t counted_since_us = 0;           // since 1970, when this applier began
+  std::int64_t transactions = 0, changes = 0;  // received and dealt with
   std::int64_t applied = 0, compacted = 0, filtered = 0,
-               conflicts = 0;  // changes = applied + compacted + filtered + conflicts
+               conflicts = 0;  // changes = applied + compacted + filtered + conflicts; see ledger.h
   std::int64_t row_mode_batches = 0;
   std::int64_t echoes = 0;  // two-way: transactions left out, being echoes; their changes count nowhere
   // Two-way: what the publishing side had of the side that is written here, when it made the last
@@ -111,6 +114,9 @@ class Applier {
   void stop();  // after the batch under way; idempotent; joins
 
   ApplyStats stats() const;
+  // The changes of each table behind ApplyStats::counted_from_lsn, committed ones only. One that died leaves
+  // none: its successor counts from where it begins.
+  Ledger tables() const;
   // Why the thread ended, or null while it is alive or was stopped. A retryable() one means that the target
   // no longer has what was applied in memory (it lost commits in a crash, or a large transaction was
   // interrupted): stop the receiver too, make both and the queue anew; the stream then begins at the stored

@@ -47,14 +47,6 @@ void Batch::replace_tables(const std::function<const TargetTable*(const TargetTa
   }
 }
 
-std::int64_t Batch::source_changes() const {
-  auto count = static_cast<std::int64_t>(changes.size());
-  for (const auto& truncate : truncates) {
-    count += static_cast<std::int64_t>(truncate.tables.size()) - 1;
-  }
-  return count;
-}
-
 void Batch::clear() {
   changes.clear();
   transactions.clear();

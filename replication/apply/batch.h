@@ -67,8 +67,6 @@ class Batch {
   std::vector<TruncateTables> truncates;
   ColumnArena arena;
   std::size_t bytes = 0;  // of the row images
-  // Changes as the source counts them: each table of a TRUNCATE is one.
-  std::int64_t source_changes() const;
 
  private:
   std::vector<std::shared_ptr<const stream::Chunk>> chunks_;

@@ -118,6 +118,7 @@ void Burst::rows(const TargetTable& table, Operation operation, const Mask& unch
     add_rows(params, table, *old_rows);
   }
   add_rows(params, table, rows);
+  rows_sent_[&table] += static_cast<std::int64_t>(rows.rows);
   execute(table, operation, unchanged, params, expected, tag);
 }
 
@@ -130,9 +131,17 @@ void Burst::set(const TargetTable& table, Operation operation, const Mask& uncha
     if (guarded_) {
       params.integer(static_cast<std::int64_t>(encoded.rows));
     }
+    rows_sent_[&table] += static_cast<std::int64_t>(encoded.rows);
     execute(table, operation, unchanged, params, guarded_ ? 1 : encoded.rows, 0, guarded_);
     rows_left = rows_left.subspan(encoded.rows);
   }
+}
+
+void Burst::truncate(const TruncateTables& truncate, std::size_t tag) {
+  for (const auto* table : truncate.tables) {
+    ++rows_sent_[table];
+  }
+  control(truncate_sql(truncate.tables, truncate.restart_identity), tag);
 }
 
 void Burst::conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "replication/apply/batch.h"
 #include "replication/apply/row_encoder.h"
 #include "replication/apply/target_table.h"
 #include "replication/postgres/connection.h"
@@ -76,11 +77,15 @@ class Burst {
   // works on one while the next is encoded, and neither needs memory for all of them at once.
   void set(const TargetTable& table, Operation operation, const Mask& unchanged, std::span<const Row> rows,
            RowPart part = RowPart::all);
+  void truncate(const TruncateTables& truncate, std::size_t tag = 0);
   void conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,
                 const std::vector<std::string>& texts);
   // Sets that are sent from now on fail on the server where they touch another number of rows than they were
   // given, so that a COMMIT may follow in the same burst. Sets only: a single row that is missed is recorded.
   void guard_sets() { guarded_ = true; }
+
+  // Rows (and truncated tables) of the statements sent so far.
+  const std::unordered_map<const TargetTable*, std::int64_t>& rows_sent() const { return rows_sent_; }
 
   enum class What { control, commit, progress, prepare, rows };
   struct Failure {
@@ -122,6 +127,7 @@ class Burst {
   StatementCache& statements_;
   postgres::Pipeline pipeline_;
   bool guarded_ = false;
+  std::unordered_map<const TargetTable*, std::int64_t> rows_sent_;
   std::vector<Sent> sent_;
 };
 

@@ -26,6 +26,14 @@ Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
+Ledger Tally::ledger() const {
+  Ledger ledger;
+  for (const auto& [version, table] : tables) {
+    ledger[table.name].add(table.counts);
+  }
+  return ledger;
+}
+
 Collector::Collector(const std::vector<SnapshotFilter>& filters, bool two_way, Lookup lookup)
     : two_way_(two_way), lookup_(std::move(lookup)) {
   for (const auto& filter : filters) {
@@ -136,7 +144,16 @@ const TargetTable& Collector::table_of(Known& known) {
 }
 
 bool Collector::skipped(const Known& known, Context context, std::size_t bytes) {
-  if (redelivered_ || echo_) {
+  if (redelivered_) {
+    return true;
+  }
+  auto& table = context.tally.tables[known.relation->version];
+  if (table.name.empty()) {
+    table.name = known.relation->schema + "." + known.relation->name;
+  }
+  ++table.counts.received;
+  if (echo_) {
+    ++table.counts.echoed;
     return true;
   }
   ++changes_;
@@ -145,7 +162,7 @@ bool Collector::skipped(const Known& known, Context context, std::size_t bytes) 
   if (known.filters != nullptr &&
       std::any_of(known.filters->begin(), known.filters->end(),
                   [&](const Filter& filter) { return filter.snapshot.visible(xid_); })) {
-    ++context.tally.filtered;
+    ++table.counts.filtered;
     return true;
   }
   context.batch.bytes += bytes;

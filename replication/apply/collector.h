@@ -12,6 +12,7 @@
 
 #include "replication/apply/applier.h"
 #include "replication/apply/batch.h"
+#include "replication/apply/ledger.h"
 #include "replication/apply/snapshot_filter.h"
 #include "replication/pgoutput/message.h"
 #include "replication/pgoutput/relation_cache.h"
@@ -20,6 +21,8 @@ namespace replication::apply {
 
 // What a batch contains beside its rows. Taken over into the statistics once the batch is applied.
 struct Tally {
+  Ledger ledger() const;
+
   struct Marker {
     std::string token;
     base::Lsn end_lsn;
@@ -27,7 +30,13 @@ struct Tally {
   };
   std::vector<Marker> markers;    // in the stream's order
   std::int64_t transactions = 0;  // commits
-  std::int64_t changes = 0, filtered = 0;
+  // Changes of each table, by the relation's version (it may be renamed): what was received and left out.
+  struct Table {
+    std::string name;
+    TableCounts counts;
+  };
+  std::unordered_map<std::uint64_t, Table> tables;
+  std::int64_t changes = 0;               // all of them but echoes
   std::int64_t changes_since_marker = 0;  // after the last of `markers`, or all
   std::int64_t heartbeat_at_us = 0;       // source time since 2000-01-01; 0 = none
   std::int64_t echoes = 0;                // transactions
@@ -77,7 +86,8 @@ class Collector {
 
   Known& known(base::Oid oid);
   const TargetTable& table_of(Known& known);
-  // Counts a change; true where the table's copy has it already, or the whole transaction was applied.
+  // Counts a change; true where the table's copy has it already, it is an echo, or the whole transaction was
+  // applied.
   bool skipped(const Known& known, Context context, std::size_t bytes);
   std::span<pgoutput::ColumnValue> image(const pgoutput::Tuple& tuple, const Known& known, Batch& batch);
   void progress_row(const Known& known, const pgoutput::Tuple& row, Context context);

@@ -16,6 +16,7 @@ struct KeyState {
   std::size_t hash = 0;
   Now now = Now::untouched;
   bool delete_first = false;  // the row that was there before the batch goes
+  bool by_move = false;       // delete_first: because its key became another one
   Row old_row;                // of delete_first
   Row image;                  // of inserted, updated
 };
@@ -89,7 +90,7 @@ class TableCompaction {
       case Change::Kind::update:
         return change.moves_key ? move(change) : update(change.new_row);
       case Change::Kind::remove:
-        return remove(change.old_row, nullptr);
+        return remove(change.old_row, false, nullptr);
       case Change::Kind::truncate:
         break;
     }
@@ -120,11 +121,13 @@ class TableCompaction {
       state.image = row;
     } else {
       state.image = merged(state.image, row, arena_);
+      ++folded_;
     }
     return true;
   }
-  // `last` gets the image that the batch knew of the row.
-  bool remove(Row old_row, Row* last) {
+  // `by_move`: the old half of an update that moves a key, which counts with its new half. `last` gets the
+  // image that the batch knew of the row.
+  bool remove(Row old_row, bool by_move, Row* last) {
     auto& state = state_of(old_row);
     if (state.now == KeyState::Now::gone) {
       return false;
@@ -132,9 +135,15 @@ class TableCompaction {
     if (last != nullptr) {
       *last = state.image;
     }
+    if (state.now != KeyState::Now::untouched) {
+      ++folded_;  // what made it as it was
+    }
     if (state.now != KeyState::Now::inserted) {
       state.delete_first = true;
+      state.by_move = by_move;
       state.old_row = old_row;
+    } else if (!by_move) {
+      ++folded_;  // this change as well
     }
     state.now = KeyState::Now::gone;
     state.image = {};
@@ -142,7 +151,7 @@ class TableCompaction {
   }
   bool move(const Change& change) {
     Row last;
-    if (!remove(change.old_row, &last)) {
+    if (!remove(change.old_row, true, &last)) {
       return false;
     }
     const Row row = last.empty() ? change.new_row : merged(last, change.new_row, arena_);
@@ -153,6 +162,7 @@ class TableCompaction {
   ColumnArena& arena_;
   KeyMap keys_;
   std::string scratch_;
+  std::int64_t folded_ = 0;
 };
 
 NetChanges TableCompaction::finish() {
@@ -163,10 +173,12 @@ NetChanges TableCompaction::finish() {
   });
   NetChanges net;
   net.table = &table_;
+  net.folded = folded_;
   std::map<Mask, std::vector<Row>> updates;
   for (const auto& state : states) {
     if (state.delete_first) {
       net.deletes.push_back(state.old_row);
+      net.moved += state.by_move ? 1 : 0;
     }
     if (state.now == KeyState::Now::inserted) {
       net.inserts.push_back(state.image);

@@ -14,6 +14,7 @@
 // is false.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct NetChanges {
   std::vector<Row> deletes;
   std::vector<UpdateGroup> updates;
   std::vector<Row> inserts;
+  // See TableCounts; counted where it happens, not by what is left.
+  std::int64_t folded = 0, moved = 0;
 
   std::size_t rows() const;
 };

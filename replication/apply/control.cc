@@ -112,6 +112,11 @@ ApplyStats Control::stats() {
   return stats;
 }
 
+Ledger Control::tables() {
+  const std::lock_guard lock(mutex_);
+  return tables_;
+}
+
 std::exception_ptr Control::failure() {
   const std::lock_guard lock(mutex_);
   return failure_;
@@ -181,6 +186,11 @@ void Control::publish(const ApplyStats& stats) {
     arrive();
   }
   changed_.notify_all();
+}
+
+void Control::count(const Ledger& ledger) {
+  const std::lock_guard lock(mutex_);
+  add(tables_, ledger);
 }
 
 void Control::marker_applied(const std::string& token, base::Lsn end_lsn) {

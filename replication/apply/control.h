@@ -35,6 +35,7 @@ class Control {
   WaitResult wait_durable(base::Lsn lsn, base::Deadline deadline);
   base::Lsn start_lsn();
   ApplyStats stats();
+  Ledger tables();
   std::exception_ptr failure();
   bool wait_ended(base::Deadline deadline);  // true where the thread has ended
 
@@ -53,6 +54,8 @@ class Control {
   void wait(base::Deadline deadline);  // a pause that a stop ends
   // Publishes statistics (held is kept), then markers that were applied.
   void publish(const ApplyStats& stats);
+  // Adds what was committed.
+  void count(const Ledger& ledger);
   void marker_applied(const std::string& token, base::Lsn end_lsn);
   base::Lsn durable_wanted();  // the highest position that somebody waits for
 
@@ -67,6 +70,7 @@ class Control {
   std::mutex mutex_;
   std::condition_variable changed_;
   ApplyStats stats_;
+  Ledger tables_;
   std::deque<std::pair<std::string, base::Lsn>> markers_;
   std::exception_ptr failure_;
   bool started_ = false, ended_ = false, stopping_ = false;

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "replication/apply/compaction.h"
-#include "replication/apply/statements.h"
 #include "replication/base/error.h"
 #include "replication/postgres/sqlstate.h"
 
@@ -37,10 +36,6 @@ void send_update(Burst& burst, const Change& change, std::size_t tag) {
 
 }  // namespace
 
-std::string truncate_statement(const TruncateTables& truncate) {
-  return truncate_sql(truncate.tables, truncate.restart_identity);
-}
-
 void send_change(Burst& burst, const Change& change, std::size_t tag) {
   switch (change.kind) {
     case Change::Kind::insert:
@@ -57,6 +52,12 @@ void send_change(Burst& burst, const Change& change, std::size_t tag) {
       break;
   }
   throw base::Bug("a TRUNCATE is no row change");
+}
+
+void add_rows_sent(Ledger& ledger, const Burst& burst) {
+  for (const auto& [table, rows] : burst.rows_sent()) {
+    ledger[table->display].rows += rows;
+  }
 }
 
 void send_ordered(Burst& burst, const TargetTable& table, std::span<const Change* const> changes) {
@@ -76,9 +77,9 @@ void send_ordered(Burst& burst, const TargetTable& table, std::span<const Change
   flush();
 }
 
-std::int64_t RowMode::write(const Batch& batch, const std::function<void(Burst&)>& open,
-                            const std::function<void(const Burst::Report&)>& check) {
-  std::int64_t conflicts = 0;
+Ledger RowMode::write(const Batch& batch, const std::function<void(Burst&)>& open,
+                      const std::function<void(const Burst::Report&)>& check) {
+  Ledger ledger;
   std::vector<std::size_t> missed;
   std::size_t next = 0;
   do {
@@ -93,7 +94,7 @@ std::int64_t RowMode::write(const Batch& batch, const std::function<void(Burst&)
     const std::size_t end = std::min(next + kWindow, batch.changes.size());
     for (; next < end; ++next) {
       if (const auto& change = batch.changes[next]; change.kind == Change::Kind::truncate) {
-        burst.control(truncate_statement(batch.truncates[change.truncate]), next);
+        burst.truncate(batch.truncates[change.truncate], next);
       } else {
         send_change(burst, change, next);
       }
@@ -109,10 +110,11 @@ std::int64_t RowMode::write(const Batch& batch, const std::function<void(Burst&)
         fail(batch, change, {}, "one row changed on the source, " + std::to_string(miss.touched) + " here");
       }
       missed.push_back(miss.tag);
-      ++conflicts;
+      ++ledger[change.table->display].conflicts;
     }
+    add_rows_sent(ledger, burst);
   } while (next < batch.changes.size() || !missed.empty());
-  return conflicts;
+  return ledger;
 }
 
 void RowMode::record_conflict(Burst& burst, const Batch& batch, const Change& change) const {

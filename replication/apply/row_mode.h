@@ -12,6 +12,7 @@
 
 #include "replication/apply/batch.h"
 #include "replication/apply/burst.h"
+#include "replication/apply/ledger.h"
 
 namespace replication::apply {
 
@@ -19,7 +20,8 @@ namespace replication::apply {
 void send_change(Burst& burst, const Change& change, std::size_t tag);
 // Changes of one table in order; runs of inserts become one statement.
 void send_ordered(Burst& burst, const TargetTable& table, std::span<const Change* const> changes);
-std::string truncate_statement(const TruncateTables& truncate);
+// What the burst was given so far.
+void add_rows_sent(Ledger& ledger, const Burst& burst);
 
 class RowMode {
  public:
@@ -27,9 +29,9 @@ class RowMode {
       : connection_(connection), statements_(statements), direction_(std::move(direction)) {}
 
   // `open` sends what begins the transaction (or part) into the first burst; `check` throws what isn't about
-  // a row. Returns the number of conflicts.
-  std::int64_t write(const Batch& batch, const std::function<void(Burst&)>& open,
-                     const std::function<void(const Burst::Report&)>& check);
+  // a row. Returns what was sent and what met no row.
+  Ledger write(const Batch& batch, const std::function<void(Burst&)>& open,
+               const std::function<void(const Burst::Report&)>& check);
 
  private:
   void record_conflict(Burst& burst, const Batch& batch, const Change& change) const;

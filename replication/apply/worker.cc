@@ -17,10 +17,11 @@ constexpr base::milliseconds kStoreInterval{1'000};
 constexpr base::milliseconds kBackoffFirst{50}, kBackoffMax{5'000};
 constexpr std::size_t kNotDurableMax = 10'000;
 
-std::int64_t now_us() {
-  constexpr std::int64_t kEpoch2000 = 946'684'800;  // seconds between 1970 and 2000
+constexpr std::int64_t kEpoch2000Us = std::int64_t{946'684'800} * 1'000'000;  // since 1970
+
+std::int64_t now_us() {  // since 2000
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(now).count() - kEpoch2000 * 1'000'000;
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count() - kEpoch2000Us;
 }
 
 }  // namespace
@@ -56,12 +57,14 @@ void Worker::run() noexcept {
 void Worker::connect_first() {
   settle(std::nullopt, [&] {
     const auto progress = session_.progress();
-    stored_ = position_ = stats_.applied_lsn = progress.applied_lsn;
+    stored_ = position_ = stats_.applied_lsn = stats_.counted_from_lsn = progress.applied_lsn;
+    stats_.counted_since_us = now_us() + kEpoch2000Us;
     // What was committed before this process may have been lost by nothing but a crash, and then the row
     // shows it: durable once what is in the log now is flushed.
     note_target(stored_, writer_.position());
     return TargetPosition{};
   });
+  control_.publish(stats_);
   control_.started(position_);
 }
 
@@ -139,19 +142,14 @@ void Worker::drop_unfinished() {
   collector_.reset();
   batch_.clear();
   tally_ = {};
-  parts_ = {};
+  parts_ = sent_ = {};
+  approved_.clear();
 }
 
 void Worker::flush_part() {
   const auto transaction = batch_.transactions.back();
-  settle(std::nullopt, [&] {
-    const auto counts = write(std::nullopt, 0, 0).counts;
-    parts_.changes += counts.changes;
-    parts_.compacted += counts.compacted;
-    parts_.conflicts += counts.conflicts;
-    parts_.row_mode = parts_.row_mode || counts.row_mode;
-    return TargetPosition{};
-  });
+  settle(std::nullopt, [&] { return write(std::nullopt, 0, 0); });
+  parts_ = std::move(sent_);
   parts_written_ = true;
   batch_.clear();
   batch_.transactions.push_back(transaction);
@@ -159,56 +157,54 @@ void Worker::flush_part() {
 
 void Worker::flush() {
   if (batch_.transactions.empty()) {  // nothing, or only what was applied before
-    finish_flush(position_, {}, std::nullopt);
+    finish_flush(position_, std::nullopt);
     return;
   }
   const auto end = batch_.transactions.back().end_lsn;
   PGCUTOVER_CHECK(end > position_,
                   "commit end " + end.to_string() + " is not beyond " + position_.to_string());
-  WriteCounts counts = parts_;
   std::optional<TargetPosition> target;
   if (!batch_.changes.empty() || writer_.open()) {
     target = settle(end, [&] {
-      const auto written =
-          write(end, unstored_transactions_ + tally_.transactions, unstored_changes_ + tally_.changes);
-      counts.changes = parts_.changes + written.counts.changes;
-      counts.compacted = parts_.compacted + written.counts.compacted;
-      counts.conflicts = parts_.conflicts + written.counts.conflicts;
-      counts.row_mode = parts_.row_mode || written.counts.row_mode;
-      return written.target;
+      return write(end, unstored_transactions_ + tally_.transactions, unstored_changes_ + tally_.changes);
     });
     stored_ = end;
     unstored_transactions_ = unstored_changes_ = 0;
     if (!target) {  // committed, the answer was lost
-      counts.changes = parts_.changes + batch_.source_changes();
       target = settle(std::nullopt, [&] { return writer_.position(); });
     }
   } else {
     unstored_transactions_ += tally_.transactions;
     unstored_changes_ += tally_.changes;
+    approve({}, batch_.transactions.back().commit_lsn);
   }
-  finish_flush(end, counts, target);
+  finish_flush(end, target);
 }
 
-void Worker::finish_flush(base::Lsn end, const WriteCounts& counts,
-                          const std::optional<TargetPosition>& target) {
-  // The ledger: what came from the source was written, as a row or as a part of one, or left out by a filter.
-  PGCUTOVER_CHECK(tally_.changes == counts.changes + tally_.filtered,
-                  "up to " + end.to_string() + " the source made " + std::to_string(tally_.changes) +
-                      " changes, " + std::to_string(counts.changes) + " were written and " +
-                      std::to_string(tally_.filtered) + " filtered");
+void Worker::approve(const WriteCounts& counts, base::Lsn commit_lsn) {
+  sent_ = parts_;
+  add(sent_.tables, counts.tables);
+  sent_.row_mode = sent_.row_mode || counts.row_mode;
+  auto ledger = tally_.ledger();
+  add(ledger, sent_.tables);
+  check_ledger(ledger, commit_lsn);
+  approved_ = std::move(ledger);
+}
+
+void Worker::finish_flush(base::Lsn end, const std::optional<TargetPosition>& target) {
   position_ = stats_.applied_lsn = end;
   stats_.transactions += tally_.transactions;
   stats_.changes += tally_.changes;
-  stats_.filtered += tally_.filtered;
-  stats_.applied += tally_.changes - tally_.filtered - counts.compacted - counts.conflicts;
-  stats_.compacted += counts.compacted;
+  const auto counts = sum(approved_);
+  stats_.filtered += counts.filtered;
+  stats_.applied += counts.applied();
+  stats_.compacted += counts.folded;
   stats_.conflicts += counts.conflicts;
   stats_.echoes += tally_.echoes;
   if (tally_.seen.valid()) {
     stats_.seen_lsn = tally_.seen;
   }
-  stats_.row_mode_batches += counts.row_mode ? 1 : 0;
+  stats_.row_mode_batches += sent_.row_mode ? 1 : 0;
   if (tally_.heartbeat_at_us != 0) {
     stats_.heartbeat_at_us = tally_.heartbeat_at_us;
     stats_.heartbeat_lag_seconds = static_cast<double>(now_us() - tally_.heartbeat_at_us) / 1e6;
@@ -222,8 +218,9 @@ void Worker::finish_flush(base::Lsn end, const WriteCounts& counts,
   const auto markers = std::exchange(tally_.markers, {});
   batch_.clear();
   tally_ = {};
-  parts_ = {};
+  parts_ = sent_ = {};
   parts_written_ = false;
+  control_.count(std::exchange(approved_, {}));
   if (target) {
     note_target(end, *target);
   }

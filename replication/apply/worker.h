@@ -38,7 +38,9 @@ class Worker {
 
   void flush();       // everything collected, up to the last commit
   void flush_part();  // of a transaction that is larger than a batch
-  void finish_flush(base::Lsn end, const WriteCounts& counts, const std::optional<TargetPosition>& target);
+  // What was sent, before it is committed: throws where it isn't what was received.
+  void approve(const WriteCounts& counts, base::Lsn commit_lsn);
+  void finish_flush(base::Lsn end, const std::optional<TargetPosition>& target);
   bool batch_is_full() const;
 
   // Runs `action` until it succeeds, within the retry budget; after a loss the progress row decides whether
@@ -57,7 +59,7 @@ class Worker {
   // A batch was refused: reads its tables again. True where one has changed; the batch then uses the new
   // ones.
   bool reload_tables();
-  Written write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes);
+  TargetPosition write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes);
   void connect_first();
   void recover(const base::Error& error);
   void lose_session();
@@ -77,6 +79,8 @@ class Worker {
   Tally tally_;                 // of the target transaction under way
   bool parts_written_ = false;  // of a large transaction: on the target only, no longer in memory
   WriteCounts parts_;           // of its parts so far
+  WriteCounts sent_;            // of these and the part or batch under way
+  Ledger approved_;             // the same with what was received: what is committed, once it is
   std::int64_t unstored_transactions_ = 0,
                unstored_changes_ = 0;  // applied, not yet added to the progress row
   bool mended_ = true;  // options' mended is to be called: after a start for what an earlier one left

@@ -134,10 +134,12 @@ bool Worker::reload_tables() {
   return changed;
 }
 
-Written Worker::write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes) {
+TargetPosition Worker::write(std::optional<base::Lsn> end, std::int64_t transactions, std::int64_t changes) {
   for (int attempt = 1;; ++attempt) {
     try {
-      return writer_.write(batch_, stored_, end, transactions, changes);
+      return writer_.write(batch_, stored_, end, transactions, changes, [&](const WriteCounts& counts) {
+        approve(counts, batch_.transactions.back().commit_lsn);
+      });
     } catch (const base::StateError&) {
       throw;
     } catch (const base::Error& error) {

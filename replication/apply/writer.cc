@@ -109,12 +109,14 @@ void Writer::check(const Burst::Report& report) const {
 }
 
 Writer::Attempt Writer::write_sets(const Compacted& compacted, bool with_commit,
-                                   const std::function<void(Burst&)>& open) {
+                                   const std::function<void(Burst&)>& open,
+                                   const std::function<void(const WriteCounts&)>& approve) {
   Burst burst(*connection_, *statements_);
   open(burst);
   if (with_commit) {
     burst.guard_sets();
   }
+  WriteCounts counts;
   for (const auto& segment : compacted.segments) {
     for (const auto& net : segment.net) {
       burst.set(*net.table, Operation::remove, {}, net.deletes, RowPart::key);
@@ -122,15 +124,20 @@ Writer::Attempt Writer::write_sets(const Compacted& compacted, bool with_commit,
         burst.set(*net.table, Operation::update, group.unchanged, group.rows);
       }
       burst.set(*net.table, Operation::insert, {}, net.inserts);
+      auto& table = counts.tables[net.table->display];
+      table.folded += net.folded;
+      table.moved += net.moved;
     }
     for (const auto& ordered : segment.ordered) {
       send_ordered(burst, *ordered.table, ordered.changes);
     }
     if (segment.truncate != nullptr) {
-      burst.control(truncate_statement(*segment.truncate));
+      burst.truncate(*segment.truncate);
     }
   }
+  add_rows_sent(counts.tables, burst);
   if (with_commit) {
+    approve(counts);
     base::fault_point("apply.before-commit");
     burst.commit();
     burst.fixed(kPositionSql);
@@ -143,11 +150,15 @@ Writer::Attempt Writer::write_sets(const Compacted& compacted, bool with_commit,
   }
   check(report);
   PGCUTOVER_CHECK(!with_commit || report.failure, "a COMMIT neither happened nor failed");
+  if (!report.failure && report.misses.empty()) {
+    approve(counts);
+  }
   return {std::move(report.failure), std::move(report.misses), std::nullopt};
 }
 
-Written Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
-                      std::int64_t transactions, std::int64_t changes) {
+TargetPosition Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
+                             std::int64_t transactions, std::int64_t changes,
+                             const std::function<void(const WriteCounts&)>& approve) {
   PGCUTOVER_CHECK(connection_ != nullptr && connection_->usable(), "writing without a connection");
   savepoint_ = false;
   bool progress_sent = false;
@@ -158,22 +169,17 @@ Written Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn>
       progress_sent = true;
     }
   };
-  Written written;
-  auto& counts = written.counts;
-  counts.changes = batch.source_changes();
-  const auto rows = static_cast<std::int64_t>(batch.changes.size());
   const auto compacted = compact(batch);
   if (compacted.compactable) {
     const bool with_commit =
         end && !open_ && compacted.net_rows <= kCommittedAtOnceMax && only_sets(compacted);
-    const auto attempt = write_sets(compacted, with_commit, open);
+    const auto attempt = write_sets(compacted, with_commit, open, approve);
+    if (attempt.committed) {
+      return *attempt.committed;
+    }
     if (!attempt.failure && attempt.misses.empty()) {
-      counts.compacted = std::max<std::int64_t>(0, rows - static_cast<std::int64_t>(compacted.net_rows));
-      open_ = !attempt.committed;
-      if (end) {
-        written.target = attempt.committed ? *attempt.committed : commit();
-      }
-      return written;
+      open_ = true;
+      return end ? commit() : TargetPosition{};
     }
     base::log::debug(
         "batch up to " + (end ? end->to_string() : "a part") + " is repeated change by change: " +
@@ -183,13 +189,9 @@ Written Writer::write(Batch& batch, base::Lsn expected, std::optional<base::Lsn>
     undo_part();
   }
   RowMode row_mode(*connection_, *statements_, direction_);
-  counts.row_mode = true;
-  counts.conflicts = row_mode.write(batch, open, [&](const Burst::Report& report) { check(report); });
+  approve({row_mode.write(batch, open, [&](const Burst::Report& report) { check(report); }), true});
   open_ = true;
-  if (end) {
-    written.target = commit();
-  }
-  return written;
+  return end ? commit() : TargetPosition{};
 }
 
 TargetPosition Writer::commit() {

@@ -22,13 +22,13 @@
 #include "replication/apply/batch.h"
 #include "replication/apply/burst.h"
 #include "replication/apply/compaction.h"
+#include "replication/apply/ledger.h"
 #include "replication/postgres/connection.h"
 
 namespace replication::apply {
 
 struct WriteCounts {
-  std::int64_t changes = 0;  // of the source, all of them
-  std::int64_t compacted = 0, conflicts = 0;
+  Ledger tables;  // what was folded and sent
   bool row_mode = false;
 };
 
@@ -36,11 +36,6 @@ struct WriteCounts {
 struct TargetPosition {
   base::Lsn insert_lsn;  // durable once flush_lsn has passed it
   base::Lsn flush_lsn;
-};
-
-struct Written {
-  WriteCounts counts;     // of this part
-  TargetPosition target;  // where it was committed
 };
 
 class Writer {
@@ -57,8 +52,11 @@ class Writer {
   // `expected` is the progress row's position; `end` the new one, or nothing where more of the transaction
   // follows. With an `end` it is committed when this returns, without one nothing is. A retryable Error after
   // which the connection is usable may come after the COMMIT: the progress row tells.
-  Written write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end, std::int64_t transactions,
-                std::int64_t changes);
+  // `approve` is told what was sent, of this part, before anything is committed, and throws where that can't
+  // be right.
+  TargetPosition write(Batch& batch, base::Lsn expected, std::optional<base::Lsn> end,
+                       std::int64_t transactions, std::int64_t changes,
+                       const std::function<void(const WriteCounts&)>& approve);
   // Moves the progress row alone. `flushed`: waits for its flush on this server.
   TargetPosition write_position(base::Lsn expected, base::Lsn end, std::int64_t transactions,
                                 std::int64_t changes, bool flushed);
@@ -72,7 +70,8 @@ class Writer {
   };
   void open_part(Burst& burst, base::Lsn expected, std::optional<base::Lsn> end, std::int64_t transactions,
                  std::int64_t changes);
-  Attempt write_sets(const Compacted& compacted, bool with_commit, const std::function<void(Burst&)>& open);
+  Attempt write_sets(const Compacted& compacted, bool with_commit, const std::function<void(Burst&)>& open,
+                     const std::function<void(const WriteCounts&)>& approve);
   TargetPosition commit();
   // Of a burst that ended with COMMIT and a look at the position, where that COMMIT happened.
   TargetPosition committed(const Burst::Report& report);

@@ -101,9 +101,26 @@ void run(const Compacted& compacted, Model& model) {
   }
 }
 
+// Each change is a row that is sent or was folded: the ledger's equation.
+void check_counts(const World& world, const Compacted& compacted) {
+  std::int64_t rows = 0;
+  std::int64_t folded = 0;
+  std::int64_t moved = 0;
+  for (const auto& segment : compacted.segments) {
+    for (const auto& net : segment.net) {
+      rows += static_cast<std::int64_t>(net.rows());
+      folded += net.folded;
+      moved += net.moved;
+    }
+    rows += segment.truncate != nullptr ? 1 : 0;
+  }
+  CHECK(static_cast<std::int64_t>(world.batch.changes.size()) == rows - moved + folded);
+}
+
 std::size_t net_rows(World& world) {
   const auto compacted = compact(world.batch);
   REQUIRE(compacted.compactable);
+  check_counts(world, compacted);
   return compacted.net_rows;
 }
 
@@ -228,6 +245,9 @@ TEST_CASE("keys change places") {
   const auto compacted = compact(world.batch);
   REQUIRE(compacted.compactable);
   CHECK(compacted.net_rows == 4);
+  check_counts(world, compacted);
+  CHECK(compacted.segments.at(0).net.at(0).moved == 2);
+  CHECK(compacted.segments.at(0).net.at(0).folded == 1);
   run(compacted, model);
   CHECK(model == Model{{"1", {"1", "b", "2"}}, {"2", {"2", "a", "1"}}});
 }
@@ -307,6 +327,7 @@ TEST_CASE("random histories compacted give what they give row by row") {
       continue;  // a moved row with an unsent value: row mode's work
     }
     ++compactable;
+    check_counts(world, compacted);
     saved += world.batch.changes.size() - std::min(world.batch.changes.size(), compacted.net_rows);
     run(compacted, target);
     REQUIRE(target == history.model());

@@ -58,6 +58,16 @@ Status example() {
   stream.changes_per_second = 1500;
   stream.lag_seconds = 0.2;
   stream.lag_bytes = 4096;
+  stream.counted_from_lsn = "0/AA";
+  stream.counted_since_us = 7;
+  stream.tables = {{.table = "public.a",
+                    .received = 20,
+                    .applied = 10,
+                    .compacted = 4,
+                    .filtered = 3,
+                    .echoes = 2,
+                    .conflicts = 1}};
+  stream.tables_left_out = 5;
   status.streams = {stream};
   status.slots = {{.name = "pgcutover_shop",
                    .server = "source",
