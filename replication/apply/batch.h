@@ -66,7 +66,7 @@ class Batch {
   std::vector<SourceTransaction> transactions;
   std::vector<TruncateTables> truncates;
   ColumnArena arena;
-  std::size_t bytes = 0;  // of the row images
+  std::size_t bytes = 0;  // of the row images: their values, and the views of them
 
  private:
   std::vector<std::shared_ptr<const stream::Chunk>> chunks_;

@@ -176,7 +176,9 @@ std::span<pgoutput::ColumnValue> Collector::image(const pgoutput::Tuple& tuple, 
            " columns instead of " + std::to_string(known.relation->columns.size()));
   }
   tuple.read(scratch_);
-  return batch.arena.store(scratch_);
+  const auto stored = batch.arena.store(scratch_);
+  batch.bytes += stored.size_bytes();  // of a row of NULLs far more than the message's
+  return stored;
 }
 
 void Collector::insert(const pgoutput::Insert& insert, Context context) {
