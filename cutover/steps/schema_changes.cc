@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "replication/base/error.h"
+#include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
@@ -50,6 +51,20 @@ std::string joined(const std::vector<std::string>& statements) {
     text += (text.empty() ? "" : "; ") + statement;
   }
   return text;
+}
+
+// What fails isn't followed, and says why; only a stop and a lost authority end the stream.
+template <typename Action>
+Mend attempt(const std::string& trouble, Action action) {
+  try {
+    return action();
+  } catch (const base::StateError&) {
+    throw;
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    return {false, trouble + error.message()};
+  }
 }
 
 }  // namespace
@@ -121,7 +136,7 @@ std::string SchemaChanges::statement_for(Work& work, const CachedColumn& column)
          (origin->not_null ? " NOT NULL" : "");
 }
 
-void SchemaChanges::run(Work& work) {
+Mend SchemaChanges::follow(Work& work) {
   postgres::Transaction transaction(work.far);
   work.far.exec(kLockTimeout);
   for (const auto& statement : work.now) {
@@ -129,18 +144,28 @@ void SchemaChanges::run(Work& work) {
   }
   context_.token.assert_current(work.far);
   transaction.commit_or_throw();
+  base::fault_point("schema-change.followed");
+  const auto text = joined(work.now);
+  put_event(record(work), context_.token, kStep, "followed",
+            text + (work.later.empty() ? "" : "; its default once all before is applied"));
+  const std::lock_guard lock(mutex_);
+  followed_.push_back(text);
+  return {true, text};
+}
+
+postgres::Connection& SchemaChanges::record(Work& work) const {
+  return from_ == Side::source ? work.far : work.near;
 }
 
 Mend SchemaChanges::mend(const CachedRelation& relation, base::Lsn commit_lsn) {
   if (!context_.plan.follow_schema) {
     return {};
   }
-  try {
+  return attempt("", [&]() -> Mend {
     Work work(context_, from_);
-    auto& record = from_ == Side::source ? work.far : work.near;  // the target has it
     work.relation = &relation;
     work.table = postgres::quote_qualified(relation.schema, relation.name);
-    const auto file = record.exec(
+    const auto file = record(work).exec(
         "SELECT filenode, columns FROM pgcutover.table_file WHERE side = $1 AND schema = $2 AND name = $3",
         {to_string(from_), relation.schema, relation.name});
     if (file.rows() == 1) {
@@ -157,27 +182,15 @@ Mend SchemaChanges::mend(const CachedRelation& relation, base::Lsn commit_lsn) {
     }
     // Noted first: a default that is never put right is worse than one that is put right for nothing.
     for (const auto& [column, statement] : work.later) {
-      put_fact(record, context_.token, default_fact(other(from_)) + work.table + "." + column,
+      put_fact(record(work), context_.token, default_fact(other(from_)) + work.table + "." + column,
                commit_lsn.to_string() + " " + statement);
     }
-    run(work);
-    const auto text = joined(work.now);
-    put_event(record, context_.token, kStep, "followed",
-              text + (work.later.empty() ? "" : "; its default once all before is applied"));
-    const std::lock_guard lock(mutex_);
-    followed_.push_back(text);
-    return {true, text};
-  } catch (const base::StateError&) {
-    throw;
-  } catch (const base::Stopped&) {
-    throw;
-  } catch (const base::Error& error) {
-    return {false, error.message()};
-  }
+    return follow(work);
+  });
 }
 
 Mend SchemaChanges::mend_types() {
-  try {
+  return attempt("the types of both sides could not be compared: ", [&]() -> Mend {
     Work work(context_, from_);
     const auto there = evolution::enum_types(work.near);
     for (const auto& here : evolution::enum_types(work.far)) {
@@ -198,22 +211,11 @@ Mend SchemaChanges::mend_types() {
     if (work.now.empty()) {
       return {};
     }
-    const auto text = joined(work.now);
     if (!context_.plan.follow_schema) {
-      return {false, text};
+      return {false, joined(work.now)};
     }
-    run(work);
-    put_event(from_ == Side::source ? work.far : work.near, context_.token, kStep, "followed", text);
-    const std::lock_guard lock(mutex_);
-    followed_.push_back(text);
-    return {true, text};
-  } catch (const base::StateError&) {
-    throw;
-  } catch (const base::Stopped&) {
-    throw;
-  } catch (const base::Error& error) {
-    return {false, "the types of both sides could not be compared: " + error.message()};
-  }
+    return follow(work);
+  });
 }
 
 bool SchemaChanges::mended(base::Lsn applied) {
@@ -236,6 +238,7 @@ bool SchemaChanges::mended(base::Lsn applied) {
       if (!far) {
         far.emplace(context_.servers.open(other(from_), "schema"));
       }
+      base::fault_point("schema-change.before-default");
       postgres::Transaction transaction(*far);
       far->exec(kLockTimeout);
       far->exec(value.substr(space + 1));

@@ -37,7 +37,9 @@ class SchemaChanges {
  private:
   struct Work;
   std::string statement_for(Work& work, const replication::pgoutput::CachedColumn& column);
-  void run(Work& work);
+  // Runs what makes the tables fit, notes that it was.
+  replication::apply::Mend follow(Work& work);
+  replication::postgres::Connection& record(Work& work) const;  // the target's: facts and events are there
 
   const Context& context_;
   const Side from_;

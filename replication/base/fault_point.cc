@@ -24,7 +24,8 @@ constexpr std::array kFaultPoints{
     "run.after-indexes", "run.after-indexes-left", "run.after-catch-up", "run.after-foreign-keys",
     "run.after-reverse-ready",
     // the stream
-    "apply.before-commit", "apply.after-commit", "stream.before-confirm",
+    "apply.before-commit", "apply.after-commit", "stream.before-confirm", "schema-change.followed",
+    "schema-change.before-default",
     // resync: tables copied again while it streams
     "resync.stopped", "resync.published", "resync.copied", "resync.streaming",
     // switch and rollback: between any two steps

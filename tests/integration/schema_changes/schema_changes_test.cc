@@ -1,5 +1,7 @@
 // Tables and types that change on the side that takes writes, moved by the real program: what is followed by
 // itself, what is waited for, what has to be compared again.
+#include <csignal>
+
 #include "tests/integration/schema_changes/stage.h"
 
 using namespace schema_changes;
@@ -53,6 +55,48 @@ TEST_CASE("schema-changes: apply follows what is proven, there and on the way ba
   const auto back = stage.tool("rollback");
   CHECK_MESSAGE(back.exit_code == 0, back.errors);
   CHECK(stage.value(false, "SELECT count(*) FROM pgcutover.conflict") == "0");
+}
+
+TEST_CASE("a controller that is killed between a followed change and its final default completes it") {
+  Stage stage("half", "apply",
+              "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)");
+  const std::string rows = "SELECT md5(string_agg(to_jsonb(t)::text, '' ORDER BY id)) FROM t";
+  const std::string defaults =
+      "SELECT string_agg(attname || pg_get_expr(adbin, adrelid), ' ' ORDER BY attname) FROM pg_attrdef d "
+      "JOIN "
+      "pg_attribute a ON attrelid = adrelid AND attnum = adnum WHERE adrelid = 't'::regclass";
+  int id = 100;
+  for (const std::string point : {"followed", "before-default"}) {
+    INFO("killed at schema-change." << point);
+    stage.run_again("schema-change." + point + ":kill");
+    const auto column = point == "followed" ? std::string("c") : std::string("d");
+    // Old rows get 7 there, rows that leave the column out get 9 from then on.
+    stage.source("BEGIN; INSERT INTO t VALUES (" + std::to_string(id + 1) + "); ALTER TABLE t ADD COLUMN " +
+                 column + " int NOT NULL DEFAULT 7; ALTER TABLE t ALTER COLUMN " + column +
+                 " SET DEFAULT 9; INSERT INTO t VALUES (" + std::to_string(id + 2) + "); COMMIT");
+    CHECK_MESSAGE(stage.run().wait(seconds(30)) == 128 + SIGKILL, stage.run().errors());
+    CHECK(stage.value(false, "SELECT count(" + column + ") > 99 FROM t") == "t");  // the column is there
+    CHECK(!has(stage.value(false, defaults), column + "9"));                       // its default not yet
+    stage.run_again();
+    stage.wait_same(rows);
+    stage.wait_same(defaults);
+    CHECK(has(stage.value(false, defaults), column + "9"));
+    CHECK(stage.value(false, "SELECT count(*) FROM t WHERE " + column + " = 9") == "1");
+    id += 2;
+  }
+  // What is counted begins with each life, and says so.
+  stage.source("INSERT INTO t VALUES (200); UPDATE t SET c = 1 WHERE id < 11");
+  stage.wait_same(rows);
+  harness::wait_until(seconds(20), "the status counts the table's changes", [&] {
+    return stage.stream_status(
+               "s->'tables'->0->>'table' = 'public.t' AND (s->'tables'->0->>'received')::int >= 11") ==
+           "true";
+  });
+  CHECK(stage.stream_status("SELECT bool_and((t->>'received')::int8 = (t->>'applied')::int8 + "
+                            "(t->>'compacted')::int8 + (t->>'filtered')::int8 + (t->>'echoes')::int8 + "
+                            "(t->>'conflicts')::int8) FROM jsonb_array_elements(s->'tables') t") == "true");
+  CHECK(stage.stream_status("(s->>'countedFromLsn')::pg_lsn > '0/0' AND (s->>'countedSinceUs')::int8 > 1") ==
+        "true");
 }
 
 TEST_CASE("schema-changes: apply leaves to a person what the catalog can't prove, and says why") {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "replication/postgres/connection.h"
+#include "replication/postgres/quote.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/text.h"
 #include "tests/harness/tool.h"
@@ -83,6 +84,25 @@ class Stage {
                         [&] { return has(tool("status", {"--json"}).output, text) == there; });
   }
   Tool& run() { return *run_; }
+  // Ends the controller, where it lives, and calls it again.
+  void run_again(const std::string& fault = {}) {
+    if (run_->running()) {
+      run_->terminate();
+      run_->wait(seconds(30));
+    }
+    harness::ToolOptions options;
+    if (!fault.empty()) {
+      options.env = harness::fault_environment(fault);
+    }
+    run_ = std::make_unique<Tool>(arguments("run", {}), options);
+    wait_state("ready");
+  }
+  // An SQL expression over `s`, what status --json says of the stream.
+  std::string stream_status(const std::string& expression) {
+    const auto json = tool("status", {"--json"}).output;
+    return value(false, "SELECT (" + expression + ")::text FROM (SELECT (" +
+                            replication::postgres::quote_literal(json) + "::jsonb)->'streams'->0 AS s) x");
+  }
 
  private:
   std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) {
