@@ -8,16 +8,19 @@
 namespace replication::apply {
 namespace {
 
+using pgoutput::ColumnKind;
+
 constexpr std::size_t kSetBytes = std::size_t{256} << 10;
 
-std::string sql_of(const TargetTable& table, Operation operation, const Mask& unchanged) {
+std::string sql_of(const TargetTable& table, Operation operation, const Mask& unchanged,
+                   Given given = Given::rows) {
   switch (operation) {
     case Operation::insert:
-      return insert_sql(table);
+      return insert_sql(table, given);
     case Operation::remove:
-      return delete_sql(table);
+      return delete_sql(table, given);
     case Operation::update:
-      return update_sql(table, unchanged);
+      return update_sql(table, unchanged, given);
     case Operation::update_one:
       return update_one_sql(table, unchanged);
     case Operation::replace_one:
@@ -30,17 +33,19 @@ std::string sql_of(const TargetTable& table, Operation operation, const Mask& un
   throw base::Bug("unknown operation");
 }
 
-std::string statement_key(const TargetTable& table, Operation operation, const Mask& unchanged,
-                          bool guarded) {
+std::string statement_key(const TargetTable& table, Operation operation, char form, const Mask& unchanged) {
   std::string key = std::to_string(table.id);
   key.push_back(static_cast<char>(operation));
-  if (guarded) {
-    key.push_back('g');
-  }
+  key.push_back(form);
   for (const bool left_alone : unchanged) {
     key.push_back(left_alone ? '1' : '0');
   }
   return key;
+}
+
+// What a set's statement is given of each row.
+RowPart sent_part(Operation operation) {
+  return operation == Operation::remove ? RowPart::key : RowPart::all;
 }
 
 void add_rows(postgres::Params& params, const TargetTable& table, const EncodedRows& rows) {
@@ -95,18 +100,18 @@ void Burst::control(const std::string& sql, std::size_t tag) {
 }
 
 void Burst::fixed(const std::string& sql) {
-  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&] { return sql; }), {});
+  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&](postgres::Params&) { return sql; }), {});
   sent_.push_back({What::control, 0, nullptr, std::nullopt, {}});
 }
 
 void Burst::commit() {
   const std::string sql = "COMMIT";
-  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&] { return sql; }), {});
+  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&](postgres::Params&) { return sql; }), {});
   sent_.push_back({What::commit, 0, nullptr, std::nullopt, {}});
 }
 
 void Burst::progress(const std::string& sql, const postgres::Params& params) {
-  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&] { return sql; }), params);
+  pipeline_.execute_prepared(prepared(sql, nullptr, 0, [&](postgres::Params&) { return sql; }), params);
   sent_.push_back({What::progress, 0, nullptr, std::nullopt, {}});
 }
 
@@ -123,18 +128,39 @@ void Burst::rows(const TargetTable& table, Operation operation, const Mask& unch
 }
 
 void Burst::set(const TargetTable& table, Operation operation, const Mask& unchanged,
-                std::span<const Row> rows_left, RowPart part) {
+                std::span<const Row> rows_left) {
+  if (guarded_ && rows_left.size() == 1) {
+    set_of_one(table, operation, unchanged, rows_left[0]);
+    return;
+  }
   while (!rows_left.empty()) {
-    const auto encoded = encode_rows(table, rows_left, part, kSetBytes);
+    const auto encoded = encode_rows(table, rows_left, sent_part(operation), kSetBytes);
     postgres::Params params;
     add_rows(params, table, encoded);
     if (guarded_) {
       params.integer(static_cast<std::int64_t>(encoded.rows));
     }
     rows_sent_[&table] += static_cast<std::int64_t>(encoded.rows);
-    execute(table, operation, unchanged, params, guarded_ ? 1 : encoded.rows, 0, guarded_);
+    execute(table, operation, unchanged, params, guarded_ ? 1 : encoded.rows, 0,
+            guarded_ ? Form::guarded : Form::plain);
     rows_left = rows_left.subspan(encoded.rows);
   }
+}
+
+void Burst::set_of_one(const TargetTable& table, Operation operation, const Mask& unchanged, Row row) {
+  postgres::Params params;
+  for (const auto column : value_columns(table, sent_part(operation))) {
+    const auto& value = row[static_cast<std::size_t>(table.columns[column].source)];
+    if (value.kind == ColumnKind::binary) {
+      params.binary(value.bytes, table.columns[column].sent_type());
+    } else if (value.kind == ColumnKind::text) {
+      params.text(value.bytes);
+    } else {
+      params.null();
+    }
+  }
+  ++rows_sent_[&table];
+  execute(table, operation, unchanged, params, 1, 0, Form::guarded_values);
 }
 
 void Burst::truncate(const TruncateTables& truncate, std::size_t tag) {
@@ -157,23 +183,36 @@ void Burst::conflict(const TargetTable& table, const EncodedRows& old_rows, cons
 
 void Burst::execute(const TargetTable& table, Operation operation, const Mask& unchanged,
                     const postgres::Params& params, std::optional<std::size_t> expected, std::size_t tag,
-                    bool guarded) {
-  const auto name = prepared(statement_key(table, operation, unchanged, guarded), &table, tag, [&] {
-    const auto sql = sql_of(table, operation, unchanged);
-    return guarded ? guarded_sql(sql, "$2") : sql;
+                    Form form) {
+  const auto key = statement_key(table, operation, static_cast<char>(form), unchanged);
+  const auto name = prepared(key, &table, tag, [&](postgres::Params& types) {
+    switch (form) {
+      case Form::plain:
+        break;
+      case Form::guarded:
+        return guarded_sql(sql_of(table, operation, unchanged), "$2");
+      case Form::guarded_values:
+        for (const auto column : value_columns(table, sent_part(operation))) {
+          types.binary({}, table.columns[column].sent_type());
+        }
+        return guarded_sql(sql_of(table, operation, unchanged, Given::values), "1");
+    }
+    return sql_of(table, operation, unchanged);
   });
   pipeline_.execute_prepared(name, params);
   sent_.push_back({What::rows, tag, &table, expected, {}});
 }
 
 std::string Burst::prepared(const std::string& key, const TargetTable* table, std::size_t tag,
-                            const std::function<std::string()>& sql) {
+                            const Make& make) {
   const auto slot = statements_.slot(key);
   if (slot.deallocate) {
     control("DEALLOCATE " + *slot.deallocate);
   }
   if (slot.prepare) {
-    pipeline_.prepare(slot.name, sql());
+    postgres::Params types;
+    const auto sql = make(types);
+    pipeline_.prepare(slot.name, sql, types);
     sent_.push_back({What::prepare, tag, table, std::nullopt, key});
   }
   return slot.name;

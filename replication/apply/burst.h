@@ -73,10 +73,10 @@ class Burst {
   // A set or single row statement; `old_rows` is $1 where there are two parameters.
   void rows(const TargetTable& table, Operation operation, const Mask& unchanged, const EncodedRows& rows,
             std::size_t expected, std::size_t tag, const EncodedRows* old_rows = nullptr);
-  // A set of rows of any size, as statements of a size that both sides can keep in their caches: the server
-  // works on one while the next is encoded, and neither needs memory for all of them at once.
-  void set(const TargetTable& table, Operation operation, const Mask& unchanged, std::span<const Row> rows,
-           RowPart part = RowPart::all);
+  // A set of rows of any size (of a delete only the keys are sent), as statements of a size that both sides
+  // can keep in their caches: the server works on one while the next is encoded, and neither needs memory for
+  // all of them at once.
+  void set(const TargetTable& table, Operation operation, const Mask& unchanged, std::span<const Row> rows);
   void truncate(const TruncateTables& truncate, std::size_t tag = 0);
   void conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,
                 const std::vector<std::string>& texts);
@@ -117,12 +117,15 @@ class Burst {
     std::optional<std::size_t> expected;
     std::string statement;  // key in the cache, of prepare
   };
+  enum class Form : char { plain = 'p', guarded = 'g', guarded_values = 'v' };
   void execute(const TargetTable& table, Operation operation, const Mask& unchanged,
                const postgres::Params& params, std::optional<std::size_t> expected, std::size_t tag,
-               bool guarded = false);
-  // The name of a statement; sends what prepares it, where the session doesn't have it yet.
-  std::string prepared(const std::string& key, const TargetTable* table, std::size_t tag,
-                       const std::function<std::string()>& sql);
+               Form form = Form::plain);
+  void set_of_one(const TargetTable& table, Operation operation, const Mask& unchanged, Row row);
+  // The name of a statement; sends what prepares it, where the session doesn't have it yet: `make` gives it,
+  // and may declare its parameters' types.
+  using Make = std::function<std::string(postgres::Params& types)>;
+  std::string prepared(const std::string& key, const TargetTable* table, std::size_t tag, const Make& make);
 
   StatementCache& statements_;
   postgres::Pipeline pipeline_;

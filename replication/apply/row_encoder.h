@@ -21,11 +21,6 @@ struct EncodedRows {
   std::size_t rows = 0;  // how many of the given ones
 };
 
-enum class RowPart {
-  all,
-  key,  // the other columns as NULL
-};
-
 // Encodes rows until there are `bytes_max` bytes, at least one where there is any: see EncodedRows::rows.
 // Throws Error where text and binary values are mixed. A value that was not sent becomes NULL: mask it in the
 // statement.

@@ -18,6 +18,23 @@ std::string rows_of(const TargetTable& table, std::string_view parameter, std::s
          std::string(alias);
 }
 
+// What a set's statement reads its rows from, as u.
+std::string set_of(const TargetTable& table, RowPart part, Given given) {
+  if (given == Given::rows) {
+    return rows_of(table, "$1", "u");
+  }
+  // The planner takes such a subquery apart. The parameters' types are declared: a cast to a type with a
+  // length would cut what is too long for it.
+  std::string values;
+  int parameter = 0;
+  for (const auto column : value_columns(table, part)) {
+    values += (parameter == 0 ? "$" : ", $") + std::to_string(parameter + 1) + " AS " +
+              quote_identifier(table.columns[column].name);
+    ++parameter;
+  }
+  return "(SELECT " + values + ") AS u";
+}
+
 bool masked(const Mask& unchanged, std::size_t column) {
   return !unchanged.empty() && unchanged[column];
 }
@@ -109,17 +126,28 @@ std::string insert_from(const TargetTable& table, const std::string& source, Val
 
 }  // namespace
 
-std::string insert_sql(const TargetTable& table) {
-  return insert_from(table, rows_of(table, "$1", "u"),
+std::vector<std::size_t> value_columns(const TargetTable& table, RowPart part) {
+  std::vector<std::size_t> columns;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    if (table.columns[i].written() && (part == RowPart::all || table.is_key(i))) {
+      columns.push_back(i);
+    }
+  }
+  return columns;
+}
+
+std::string insert_sql(const TargetTable& table, Given given) {
+  return insert_from(table, set_of(table, RowPart::all, given),
                      [&](std::size_t i) { return "u." + quote_identifier(table.columns[i].name); });
 }
 
-std::string delete_sql(const TargetTable& table) {
-  return "DELETE FROM " + only(table) + " AS t USING " + rows_of(table, "$1", "u") + " WHERE " +
+std::string delete_sql(const TargetTable& table, Given given) {
+  return "DELETE FROM " + only(table) + " AS t USING " + set_of(table, RowPart::key, given) + " WHERE " +
          same_key(table, "t", "u");
 }
 
-std::string update_sql(const TargetTable& table, const Mask& unchanged) {
+std::string update_sql(const TargetTable& table, const Mask& unchanged, Given given) {
+  const std::string rows = set_of(table, RowPart::all, given);
   std::string set, guard;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     const auto& column = table.columns[i];
@@ -134,10 +162,9 @@ std::string update_sql(const TargetTable& table, const Mask& unchanged) {
     }
   }
   if (set.empty()) {  // nothing to set: only count whether the rows are there
-    return "SELECT 1 FROM " + only(table) + " AS t, " + rows_of(table, "$1", "u") + " WHERE " +
-           same_key(table, "t", "u") + guard;
+    return "SELECT 1 FROM " + only(table) + " AS t, " + rows + " WHERE " + same_key(table, "t", "u") + guard;
   }
-  return "UPDATE " + only(table) + " AS t SET " + set + " FROM " + rows_of(table, "$1", "u") + " WHERE " +
+  return "UPDATE " + only(table) + " AS t SET " + set + " FROM " + rows + " WHERE " +
          same_key(table, "t", "u") + guard;
 }
 

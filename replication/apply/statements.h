@@ -10,17 +10,27 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "replication/apply/target_table.h"
 
 namespace replication::apply {
 
-// Sets: $1 = rows.
-std::string insert_sql(const TargetTable& table);
-std::string delete_sql(const TargetTable& table);
+// How a set's rows are given. A set of one row, given by its values, takes the target a third less work: it
+// is found without a function scan and a join.
+enum class Given {
+  rows,    // $1 = array
+  values,  // one row: a parameter for each column that value_columns() gives
+};
+// Indexes of the columns that are sent: of all, or of the key alone.
+std::vector<std::size_t> value_columns(const TargetTable& table, RowPart part);
+
+// Sets; of a delete the key alone is sent.
+std::string insert_sql(const TargetTable& table, Given given = Given::rows);
+std::string delete_sql(const TargetTable& table, Given given = Given::rows);
 // Leaves `unchanged` columns alone. A row whose identity ALWAYS column differs isn't touched, which shows in
 // the count.
-std::string update_sql(const TargetTable& table, const Mask& unchanged);
+std::string update_sql(const TargetTable& table, const Mask& unchanged, Given given = Given::rows);
 
 // One row: $1 = array of the old row, $2 = array of the new one. Found by key, first of key or whole row, as
 // the table's matching says; sets the key too.

@@ -83,6 +83,12 @@ struct TargetTable {
   }
 };
 
+// What of a row is sent.
+enum class RowPart {
+  all,
+  key,  // the other columns as NULL
+};
+
 // The key's values as bytes that differ exactly when the values' stored bytes do and whose (length, bytes)
 // order follows the index's for fixed-length types. `scratch` holds them where the key has several columns.
 std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch);

@@ -119,7 +119,7 @@ Writer::Attempt Writer::write_sets(const Compacted& compacted, bool with_commit,
   WriteCounts counts;
   for (const auto& segment : compacted.segments) {
     for (const auto& net : segment.net) {
-      burst.set(*net.table, Operation::remove, {}, net.deletes, RowPart::key);
+      burst.set(*net.table, Operation::remove, {}, net.deletes);
       for (const auto& group : net.updates) {
         burst.set(*net.table, Operation::update, group.unchanged, group.rows);
       }

@@ -30,6 +30,20 @@ TEST_CASE("a guarded statement counts its rows and fails where there are others 
   CHECK(guarded_sql(update_sql(keys, {}), "$2").find("RETURNING") == std::string::npos);
 }
 
+TEST_CASE("a row given by its values has a parameter for each column that is sent, and no casts") {
+  auto table = apply_fixtures::table({"id", "a", "g", "b"}, 1);
+  table.columns[2].generated = true;
+  CHECK(value_columns(table, RowPart::all) == std::vector<std::size_t>{0, 1, 3});
+  CHECK(insert_sql(table, Given::values) ==
+        R"(INSERT INTO "s"."t" ("id", "a", "b") OVERRIDING SYSTEM VALUE SELECT u."id", u."a", u."b" )"
+        R"(FROM (SELECT $1 AS "id", $2 AS "a", $3 AS "b") AS u)");
+  CHECK(update_sql(table, {false, true, false, false}, Given::values) ==
+        R"(UPDATE ONLY "s"."t" AS t SET "b" = u."b" FROM (SELECT $1 AS "id", $2 AS "a", $3 AS "b") AS u )"
+        R"(WHERE t."id" OPERATOR("pg_catalog".=) u."id")");
+  CHECK(delete_sql(table, Given::values) == R"(DELETE FROM ONLY "s"."t" AS t USING (SELECT $1 AS "id") AS u )"
+                                            R"(WHERE t."id" OPERATOR("pg_catalog".=) u."id")");
+}
+
 TEST_CASE("columns that were not sent, keys and generated columns are not set") {
   auto table = apply_fixtures::table({"id", "a", "b", "g"}, 1);
   table.columns[3].generated = true;
