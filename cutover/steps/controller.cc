@@ -9,6 +9,7 @@
 #include "cutover/steps/reset.h"
 #include "cutover/steps/settle.h"
 #include "cutover/steps/takeover.h"
+#include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
 
@@ -185,6 +186,7 @@ void Controller::require_same_content() {
 // Nothing to stream: with the schema there, nothing of ours has to stay.
 Outcome Controller::end_schema_only() {
   open_side(servers_.target(), context_.token, 0);
+  base::fault_point("schema-only.after-open");
   drop_our_schemas(context_);
   return outcome(base::ExitCode::done, "", "the target has the schema; nothing of this migration is left\n");
 }

@@ -110,6 +110,7 @@ void drop_last_trace(Context& context, const Tell& tell) {
 
 void drop_our_schemas(Context& context) {
   drop_schema(context.servers.source(), context.token, Drop::commit);
+  fault_point("schema-only.after-source-schema");
   drop_schema(context.servers.target(), context.token, Drop::commit);
 }
 

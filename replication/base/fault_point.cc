@@ -34,6 +34,7 @@ constexpr std::array kFaultPoints{
     "switch.after-open", "switch.after-move", "switch.after-release", "switch.after-reverse",
     // finish and cancel
     "finish.after-slots", "finish.after-source-schema", "cancel.after-slots", "cancel.after-source-schema",
+    "schema-only.after-open", "schema-only.after-source-schema",
     // sequences bump
     "bump.after-plan", "bump.after-source"};
 

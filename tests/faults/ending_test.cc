@@ -50,7 +50,29 @@ void die_at(Scenario& scenario, const std::string& verb, const std::string& poin
   scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
 }
 
+void empty_the_target(Scenario& scenario) {
+  scenario.target().sql("postgres", std::string("DROP DATABASE ") + kDatabase + " WITH (FORCE)");
+  scenario.target().sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " OWNER app");
+}
+
 }  // namespace
+
+TEST_CASE("a schema alone that is cut off where it ends is completed by the same command") {
+  Scenario scenario;
+  for (const std::string point : {"schema-only.after-open", "schema-only.after-source-schema"}) {
+    INFO(point);
+    auto doomed = scenario.start_run(point + ":kill", {"--schema-only"});
+    REQUIRE(doomed->wait(Deadline::in(milliseconds(60'000))) == 128 + SIGKILL);
+    const auto completed = scenario.tool({"run", "--schema-only"});
+    CHECK_MESSAGE(completed.exit_code == 0, completed.errors);
+    CHECK(completed.output.find("the target has the schema") != std::string::npos);
+    expect_no_trace(scenario);
+    CHECK(scenario.target().connect(kDatabase, "app").one_value("SELECT count(*) FROM shop.bank_account") ==
+          "0");
+    scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
+    empty_the_target(scenario);
+  }
+}
 
 TEST_CASE("finish and cancel that are killed between any two steps are completed by the next call") {
   Scenario scenario;
@@ -58,7 +80,6 @@ TEST_CASE("finish and cancel that are killed between any two steps are completed
   die_at(scenario, "cancel", "cancel.after-source-schema");
   die_at(scenario, "finish", "finish.after-slots");
   // The target still holds the copy: the next migration needs an empty one.
-  scenario.target().sql("postgres", std::string("DROP DATABASE ") + kDatabase + " WITH (FORCE)");
-  scenario.target().sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " OWNER app");
+  empty_the_target(scenario);
   die_at(scenario, "finish", "finish.after-source-schema");
 }
