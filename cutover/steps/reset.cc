@@ -22,6 +22,57 @@ void drop_each(postgres::Connection& connection, const std::string& query,
   }
 }
 
+// Each object takes a handful of locks until its transaction ends, and CASCADE may add any number: where they
+// are too many for the server, it is one at a time.
+constexpr int kDroppedAtOnce = 50;
+constexpr base::milliseconds kDropMax{600'000};
+
+// Drops what the query names as long as it names anything: "type", "identity" a row, at most $1 rows. Some at
+// a time in a transaction of their own; one each would wait for the disk each time.
+void drop_all(postgres::Connection& connection, const std::string& query) {
+  for (int at_once = kDroppedAtOnce;;) {
+    const auto rows = connection.exec(query, postgres::Params().integer(at_once));
+    if (rows.rows() == 0) {
+      return;
+    }
+    std::string sql;
+    for (int row = 0; row < rows.rows(); ++row) {
+      sql += "DROP " + rows.text(row, 0) + " IF EXISTS " + rows.text(row, 1) + " CASCADE;";
+    }
+    try {
+      connection.exec(sql, base::Deadline::in(kDropMax));
+    } catch (const base::Stopped&) {
+      throw;
+    } catch (const base::Error& error) {
+      if (at_once == 1 || !error.connection_usable()) {
+        throw;
+      }
+      base::log::debug("dropped one at a time from here on: " + error.describe());
+      at_once = 1;
+    }
+  }
+}
+
+// Leaves before their parents: with those they would all be locked in one transaction.
+constexpr const char* kLeaves =
+    "SELECT CASE c.relkind WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, format('%I.%I', n.nspname, "
+    "c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relispartition AND c.relkind IN ('r', 'f') AND n.nspname !~ '^pg_' "
+    "AND n.nspname NOT IN ('information_schema', 'pgcutover') AND NOT EXISTS (SELECT 1 FROM pg_depend e "
+    "WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e') "
+    "LIMIT $1";
+
+// By asking what depends on each schema, and on nothing else that goes with it.
+constexpr const char* kObjectsOfSchemas =
+    "SELECT CASE o.type WHEN 'statistics object' THEN 'statistics' ELSE o.type END, o.identity "
+    "FROM pg_namespace n "
+    "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = 'n', "
+    "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
+    "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
+    "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
+    "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', 'a')) "
+    "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT $1";
+
 // Default rights of roles and schemas: revoked until each is what it is without an entry, which then goes.
 void drop_default_rights(postgres::Connection& connection) {
   const auto rows = connection.exec(
@@ -51,23 +102,9 @@ void drop_default_rights(postgres::Connection& connection) {
 
 }  // namespace
 
-// By asking what depends on each schema.
 void drop_everything(postgres::Connection& connection, const std::string& extensions_kept) {
-  constexpr std::string_view kObjects =
-      "SELECT o.type, o.identity FROM pg_namespace n "
-      "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = "
-      "'n', "
-      "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
-      "WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgcutover') "
-      "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
-      "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', "
-      "'a')) "
-      "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT 1";
-  for (auto rows = connection.exec(kObjects); rows.rows() > 0; rows = connection.exec(kObjects)) {
-    std::string type = rows.text(0, 0);
-    type = type == "statistics object" ? "statistics" : type;
-    connection.exec("DROP " + type + " IF EXISTS " + rows.text(0, 1) + " CASCADE");
-  }
+  drop_all(connection, kLeaves);
+  drop_all(connection, kObjectsOfSchemas);
   drop_each(connection,
             "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
             {extensions_kept});
