@@ -36,6 +36,8 @@ struct CheckInput {
   bool reset_target = false;
   // The plan lets us set REPLICA IDENTITY FULL on tables without a key.
   bool keyless_full = false;
+  // Unlogged tables arrive with their rows.
+  bool unlogged_data = true;
   // Roles that the target lacks are made; false: they must be there.
   bool create_roles = true;
   // A value of this size or more is named.

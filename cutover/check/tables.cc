@@ -89,12 +89,14 @@ void check_unlogged(Context& context) {
   for (const catalog::Table& table : context.catalog.tables) {
     if (!table.unlogged || !table.stores_rows())
       continue;
-    context.blocks(context.source, "unlogged-tables", table.display(),
-                   "is UNLOGGED: its changes never reach the stream",
-                   "ALTER TABLE " + table.qualified() +
-                       " SET LOGGED;  or --exclude it; or, to have it copied just once, "
-                       "--accept unlogged-tables:" +
-                       table.display());
+    context.warns(
+        context.source, "unlogged-tables", table.display(),
+        context.input.unlogged_data
+            ? "is UNLOGGED: its changes never reach the stream; it is copied again before the pause "
+              "and compared inside it"
+            : "is UNLOGGED: it will be empty on the target, as asked",
+        "ALTER TABLE " + table.qualified() + " SET LOGGED;  where that takes too long (it delays a switch, " +
+            bytes_text(static_cast<double>(table.bytes)) + " now), or --exclude it");
   }
 }
 
@@ -154,17 +156,19 @@ void check_triggers(Context& context) {
 
 void check_outside_stream(Context& context) {
   if (context.catalog.large_objects > 0) {
-    context.warns(
-        context.source, "large-objects", "",
-        std::to_string(context.catalog.large_objects) +
-            " large objects: the stream doesn't carry them, they are copied again before the pause",
-        "keep writers of large objects still from then on; `lo_unlink` those that nobody needs (vacuumlo)");
+    context.warns(context.source, "large-objects", "",
+                  std::to_string(context.catalog.large_objects) +
+                      " large objects: the stream doesn't carry them, they are copied again before the pause "
+                      "and compared "
+                      "inside it",
+                  "`lo_unlink` those that nobody needs (vacuumlo): comparing them delays a switch");
   }
   if (!context.catalog.matviews.empty()) {
     context.warns(context.source, "matviews", "",
                   std::to_string(context.catalog.matviews.size()) + " materialized views (" +
                       list_text(context.catalog.matviews) + "): refreshed on the target before the pause",
-                  "run REFRESH MATERIALIZED VIEW on the target after the switch where they must be fresh");
+                  "nothing; don't REFRESH large ones on the source while a switch begins: they are refreshed "
+                  "again inside the pause");
   }
   const postgres::Result rows = context.source.connection.exec(R"(
     SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c

@@ -156,6 +156,11 @@ void add_plan_options(std::vector<Option>& table) {
                       [](Invocation& i, const Value& v) {
                         i.plan.keyless_full = word<bool>(v, {{"refuse", false}, {"full", true}});
                       }));
+  table.push_back(one("unlogged", "", "data|no-data", "",
+                      "unlogged tables: with their rows, or empty (default data)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.unlogged_data = word<bool>(v, {{"data", true}, {"no-data", false}});
+                      }));
   table.push_back(one("roles", "", "create|require", "",
                       "roles that the target lacks: make them, or refuse to begin (default create)",
                       [](Invocation& i, const Value& v) {
@@ -265,6 +270,14 @@ void add_gates(std::vector<Option>& table) {
                       [](Invocation& i, const Value& v) {
                         i.plan.gates.lock_limit = span(v, base::milliseconds(100), minutes(10));
                       }));
+  table.push_back(one(
+      "unstreamed", "", "copy|refuse|defer", "",
+      "unlogged tables, large objects, matviews that changed in the last moment (default copy)",
+      [](Invocation& i, const Value& v) {
+        using plan::Unstreamed;
+        i.plan.gates.unstreamed = word<Unstreamed>(
+            v, {{"copy", Unstreamed::copy}, {"refuse", Unstreamed::refuse}, {"defer", Unstreamed::defer}});
+      }));
 }
 
 void add_verb_options(std::vector<Option>& table) {

@@ -134,6 +134,7 @@ state::CommandRequest request_of(const Invocation& invocation) {
     request.arguments["max-lag"] = plan::duration_text(gates.max_lag);
     request.arguments["lock-limit"] = plan::duration_text(gates.lock_limit);
     request.arguments["cancel-blockers"] = gates.cancel_blockers ? "yes" : "no";
+    request.arguments["unstreamed"] = plan::to_string(gates.unstreamed);
     request.arguments["verify-gate"] = gates.verify == plan::VerifyGate::none ? "none" : "full";
     for (std::size_t i = 0; i < invocation.plan.accepted.size(); ++i) {
       request.arguments["accept." + std::to_string(i)] = invocation.plan.accepted[i];

@@ -137,6 +137,10 @@ std::string_view to_string(Content content) {
                                            : "all";
 }
 
+std::string_view to_string(Unstreamed choice) {
+  return choice == Unstreamed::refuse ? "refuse" : choice == Unstreamed::defer ? "defer" : "copy";
+}
+
 bool is_accepted(const std::vector<std::string>& names, const base::Finding& finding) {
   return std::ranges::any_of(names, [&](const std::string& name) {
     return name == finding.id || name == finding.id + ":" + finding.object;

@@ -69,6 +69,15 @@ std::string_view to_string(Content content);
 
 enum class VerifyGate { none, full };
 
+// What a hand-over does with unlogged tables, large objects and materialized views that changed after they
+// were brought up to date, right before the pause: no stream carries that.
+enum class Unstreamed {
+  copy,    // again inside the pause, whose budget is the limit
+  refuse,  // undo the hand-over
+  defer,   // leave it behind and name it; views are refreshed once the side is open
+};
+std::string_view to_string(Unstreamed choice);
+
 struct Gates {
   bool manual = true;                     // `run` stops before the switch; false = switches when it is ready
   base::milliseconds max_pause{5'000};    // whole budget from hold to release
@@ -76,6 +85,7 @@ struct Gates {
   VerifyGate verify = VerifyGate::full;   // a whole comparison must have been equal before the switch
   bool cancel_blockers = false;           // after three polite attempts, cancel who blocks the fence's locks
   base::milliseconds lock_limit{10'000};  // for all attempts together
+  Unstreamed unstreamed = Unstreamed::copy;
 };
 
 // MB (10^6 bytes) per second; what a limit of the copy's rate may be at most.
@@ -90,6 +100,7 @@ struct Plan {
   std::string strategy = "switchover";
   catalog::TableFilter tables;
   bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
+  bool unlogged_data = true;          // rows of unlogged tables are moved; false = they arrive empty
   bool follow_schema = false;         // schema changes of the safe kinds are made on the other side too
   bool create_roles = true;           // make the roles that the target lacks; false = they must be there
   std::vector<std::string> accepted;  // findings that shall not block: "id" or "id:object"

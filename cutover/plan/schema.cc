@@ -76,25 +76,31 @@ Field tables_field(Plan& plan) {
              {texts("include", plan.tables.include, "shell patterns on schema.table; default: every table"),
               texts("exclude", plan.tables.exclude, "shell patterns on schema.table, stronger than include"),
               choice("keyless", plan.keyless_full, {{"refuse", false}, {"full", true}},
-                     "tables without a key: refuse, or set REPLICA IDENTITY FULL on them")},
+                     "tables without a key: refuse, or set REPLICA IDENTITY FULL on them"),
+              choice("unlogged", plan.unlogged_data, {{"data", true}, {"no-data", false}},
+                     "unlogged tables: with their rows, or empty")},
              "which tables are moved");
 }
 
 Field gates_field(Gates& gates) {
-  return map("gates",
-             {choice("before-switch", gates.manual, {{"manual", true}, {"auto", false}},
-                     "wait for the verb switch, or switch as soon as everything is ready"),
-              duration("max-pause", gates.max_pause, base::milliseconds(100), minutes(10),
-                       "whole budget of the pause; where it would be passed, the switch is undone"),
-              duration("max-lag", gates.max_lag, base::milliseconds(10), hours(1),
-                       "a switch isn't begun while the stream lags more"),
-              choice("verify", gates.verify, {{"none", VerifyGate::none}, {"full", VerifyGate::full}},
-                     "what must have been compared and equal before the switch"),
-              flag("cancel-blockers", gates.cancel_blockers,
-                   "after three attempts cancel who blocks the fence's locks"),
-              duration("lock-limit", gates.lock_limit, base::milliseconds(100), minutes(10),
-                       "time for all attempts to lock the tables, where no pooler holds the traffic")},
-             "what must be true before the switch, and its limits");
+  return map(
+      "gates",
+      {choice("before-switch", gates.manual, {{"manual", true}, {"auto", false}},
+              "wait for the verb switch, or switch as soon as everything is ready"),
+       duration("max-pause", gates.max_pause, base::milliseconds(100), minutes(10),
+                "whole budget of the pause; where it would be passed, the switch is undone"),
+       duration("max-lag", gates.max_lag, base::milliseconds(10), hours(1),
+                "a switch isn't begun while the stream lags more"),
+       choice("verify", gates.verify, {{"none", VerifyGate::none}, {"full", VerifyGate::full}},
+              "what must have been compared and equal before the switch"),
+       flag("cancel-blockers", gates.cancel_blockers,
+            "after three attempts cancel who blocks the fence's locks"),
+       duration("lock-limit", gates.lock_limit, base::milliseconds(100), minutes(10),
+                "time for all attempts to lock the tables, where no pooler holds the traffic"),
+       choice("unstreamed", gates.unstreamed,
+              {{"copy", Unstreamed::copy}, {"refuse", Unstreamed::refuse}, {"defer", Unstreamed::defer}},
+              "what no stream carries changed late: copy it in the pause, undo, or leave it")},
+      "what must be true before the switch, and its limits");
 }
 
 }  // namespace

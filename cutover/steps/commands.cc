@@ -35,6 +35,13 @@ plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::s
   if (const auto* word = given("cancel-blockers")) {
     changed.gates.cancel_blockers = *word == "yes";
   }
+  if (const auto* word = given("unstreamed")) {
+    for (const auto choice : {plan::Unstreamed::copy, plan::Unstreamed::refuse, plan::Unstreamed::defer}) {
+      if (*word == plan::to_string(choice)) {
+        changed.gates.unstreamed = choice;
+      }
+    }
+  }
   if (const auto* word = given("verify-gate")) {
     changed.gates.verify = *word == "none" ? plan::VerifyGate::none : plan::VerifyGate::full;
   }
@@ -45,6 +52,17 @@ plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::s
     }
   }
   return changed;
+}
+
+std::string not_compared_text(Context& context) {
+  std::size_t unlogged = 0;
+  for (const auto& table : catalog::load(context.servers.source(), context.plan.tables).tables) {
+    unlogged += table.unlogged && table.stores_rows() ? 1 : 0;
+  }
+  return unlogged == 0
+             ? ""
+             : std::to_string(unlogged) +
+                   " unlogged tables, which no stream carries, are compared inside the pause only\n";
 }
 
 // Of both sides' tables: what a column gets by its DEFAULT when it is added never comes in the stream, so a
@@ -168,6 +186,11 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
     } catch (const base::Error& error) {  // done is done: the stream back is tried again by serve()
       base::log::error("the way back is not up yet: " + error.describe());
     }
+    try {
+      refresh_left_behind(context, other(from), result);
+    } catch (const base::Error& error) {
+      base::log::error("a materialized view that was left behind is not refreshed: " + error.describe());
+    }
   }
   auto reply = outcome(result.exit_code, result.message, "");
   reply.hint = result.hint;
@@ -253,9 +276,9 @@ Outcome Controller::do_verify(bool as_json) {
   }
   put_event(servers_.target(), context_.token, "verify", equal ? "done" : "failed",
             std::to_string(comparison.tables.size()) + " tables compared");
-  return outcome(equal ? base::ExitCode::done : base::ExitCode::data_differs,
-                 equal ? "" : "the two sides differ",
-                 as_json ? comparison_json(comparison) : comparison_text(comparison));
+  return outcome(
+      equal ? base::ExitCode::done : base::ExitCode::data_differs, equal ? "" : "the two sides differ",
+      as_json ? comparison_json(comparison) : comparison_text(comparison) + not_compared_text(context_));
 }
 
 Outcome Controller::do_report(const std::string& format) {

@@ -34,6 +34,7 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   input.indexes_later = plan.indexes_later;
   input.reset_target = reset_target;
   input.keyless_full = plan.keyless_full;
+  input.unlogged_data = plan.unlogged_data;
   input.create_roles = plan.create_roles;
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;

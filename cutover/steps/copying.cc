@@ -119,12 +119,22 @@ void Preparation::copy() {
   options.split_above_bytes = context_.plan.split_above_mb << 20;
   if (context_.plan.content == plan::Content::all) {
     start_index_builder();
-    options.table_in = [&](const catalog::Table& table) { indexes_->table_in(table); };
+    options.table_in = [&, &content = source_catalog()](const catalog::Table& table) {
+      indexes_->table_in(*content.find(table.oid));  // it keeps what it is given
+    };
   }
   const auto before = snapshot::copy_state(target());
   CopyTeller teller(publisher_, "copy", Totals::all);
   options.progress = [&](const snapshot::CopyProgress& progress) { teller.tell(progress); };
-  snapshot::copy_tables(options, source_catalog().tables, context_.servers.stop());
+  auto tables = source_catalog().tables;
+  std::erase_if(tables, [&](const catalog::Table& table) {
+    const bool empty = table.unlogged && table.stores_rows() && !context_.plan.unlogged_data;
+    if (empty && options.table_in) {
+      options.table_in(table);
+    }
+    return empty;
+  });
+  snapshot::copy_tables(options, tables, context_.servers.stop());
   report::CopyRecord record;
   record.seconds = teller.seconds();
   throttle_->end_copy();
@@ -155,8 +165,8 @@ std::vector<report::LeftOutRecord> Preparation::left_out() {
     list.push_back({relation.display(), "left out by include and exclude"});
   }
   for (const auto& table : source_catalog().tables) {
-    if (table.unlogged) {
-      list.push_back({table.display(), "unlogged, so no change of theirs is streamed"});
+    if (table.unlogged && table.stores_rows() && !context_.plan.unlogged_data) {
+      list.push_back({table.display(), "unlogged, and made empty as asked"});
     }
   }
   return list;

@@ -10,6 +10,7 @@
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
+#include "cutover/steps/unstreamed.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/apply/duplicates.h"
 #include "replication/base/check.h"
@@ -41,7 +42,8 @@ std::string verb_of(Side from) {
 
 class Handover {
  public:
-  Handover(Context& context, Side from, Link& link, catalog::Catalog content, std::set<std::string> sequences)
+  Handover(Context& context, Side from, Link& link, const catalog::Catalog& content, Unstreamed& unstreamed,
+           std::set<std::string> sequences)
       : outside_(context),
         servers_(context.servers.for_pause(context.plan.gates.max_pause)),
         context_{context.plan, servers_, context.token, context.run},
@@ -50,7 +52,8 @@ class Handover {
         link_(link),
         attempt_(random_hex(8)),
         traffic_(context.plan, traffic_guard(context_), context.servers.stop()),
-        catalog_(std::move(content)),
+        catalog_(content),
+        unstreamed_(unstreamed),
         sequences_(std::move(sequences)),
         deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
 
@@ -78,7 +81,8 @@ class Handover {
   Link& link_;
   const std::string attempt_;
   traffic::TrafficSet traffic_;
-  const catalog::Catalog catalog_;         // of `from`, from before the gates
+  const catalog::Catalog& catalog_;  // of `from`, from before the gates
+  Unstreamed& unstreamed_;
   const std::set<std::string> sequences_;  // the same
   base::Deadline deadline_;
   base::Clock::time_point held_at_;
@@ -110,8 +114,11 @@ void Handover::lock() {
   }
   LockOptions options;
   options.cancel_blockers = gates.cancel_blockers;
-  lock_tables(*locks_, from(), catalog_.published(from().server_major()), options,
-              base::Deadline::in(gates.lock_limit).sooner(deadline_));
+  auto tables = catalog_.published(from().server_major());
+  for (auto& table : unlogged_tables(context_.plan, catalog_)) {  // they are looked at under the fence
+    tables.push_back(std::move(table));
+  }
+  lock_tables(*locks_, from(), tables, options, base::Deadline::in(gates.lock_limit).sooner(deadline_));
 }
 
 // With writers locked out the catalog can't gain a table that nobody looked at, and the marker's commit comes
@@ -126,7 +133,7 @@ void Handover::drain() {
   }
   for (const auto& table : now.tables) {  // what a rewrite computes isn't in the stream
     if (const auto* before = catalog_.find(table.oid);
-        before != nullptr && before->filenode != table.filenode) {
+        before != nullptr && before->filenode != table.filenode && !table.unlogged) {
       throw base::Error("table " + table.display() + " on the " + std::string(to_string(from_)) +
                             " was rewritten or truncated while the switch began",
                         "let that end first, then try again")
@@ -139,11 +146,7 @@ void Handover::drain() {
 
 void Handover::fence() {
   result_.sessions_ended = close_connections(from(), context_.token, attempt_, result_.fence_lsn, deadline_);
-  if (catalog_.large_objects > 0 && replication::snapshot::large_object_digest(from()) !=
-                                        replication::snapshot::large_object_digest(to())) {
-    replication::snapshot::refresh_large_objects(from(),
-                                                 to());  // not in the stream; nobody can write them now
-  }
+  result_.left_behind = unstreamed_.settle(context_, deadline_);
 }
 
 void Handover::set_sequences() {
@@ -309,6 +312,13 @@ HandoverResult Handover::run() {
   guardian.disarm();
   result_.message = std::string(to_string(to_)) + " takes writes; write pause " +
                     std::to_string(std::llround(result_.pause_ms)) + " ms";
+  result_.stale_matviews = unstreamed_.stale_matviews();
+  if (!result_.left_behind.empty()) {
+    result_.message += "; left behind on the " + std::string(to_string(from_)) + ", as asked: ";
+    for (const auto& name : result_.left_behind) {
+      result_.message += (&name == &result_.left_behind.front() ? "" : ", ") + name;
+    }
+  }
   record(result_);
   return result_;
 }
@@ -385,15 +395,6 @@ void duplicate_findings(Context& context, Side from, base::Findings& findings) {
                                     ", which constraint " + duplicate.constraint + " forbids",
                                 "`pgcutover verify` shows what differs; pgcutover resync --table " +
                                     duplicate.table + " copies the table again"));
-  }
-}
-
-// What the stream doesn't carry, outside the pause; under the fence large objects are compared once more.
-void refresh_unstreamed(Context& context, Side from, const catalog::Catalog& content) {
-  auto session = context.servers.open(other(from), "refresh");
-  replication::snapshot::refresh_matviews(session, content.matviews);
-  if (content.large_objects > 0) {
-    replication::snapshot::refresh_large_objects(context.servers.at(from), session);
   }
 }
 
@@ -501,7 +502,7 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
                            "`pgcutover status` says where the migration stands");
   }
   // Loaded before the gates look at it: what changes from here on is noticed under the locks.
-  auto content = catalog::load(context.servers.at(from), context.plan.tables);
+  const auto content = catalog::load(context.servers.at(from), context.plan.tables);
   std::set<std::string> sequences;
   for (const auto& sequence : sequences::inventory(context.servers.at(from))) {
     sequences.insert(sequence.display());
@@ -515,8 +516,20 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
     }
     base::log::warn(finding.id + ": " + finding.message);
   }
-  refresh_unstreamed(context, from, content);
-  return Handover(context, from, link, std::move(content), std::move(sequences)).run();
+  Unstreamed unstreamed(content, from);
+  unstreamed.refresh(context, link);
+  return Handover(context, from, link, content, unstreamed, std::move(sequences)).run();
+}
+
+void refresh_left_behind(Context& context, Side side, const HandoverResult& result) {
+  if (result.stale_matviews.empty()) {
+    return;
+  }
+  auto session = context.servers.open(side, "refresh");
+  replication::snapshot::refresh_matviews(session, result.stale_matviews);
+  base::log::info(std::to_string(result.stale_matviews.size()) +
+                  " materialized views that were left behind are refreshed on the " +
+                  std::string(to_string(side)));
 }
 
 }  // namespace cutover::steps

@@ -8,6 +8,7 @@
 //   lock          published tables locked against writers (a session)     the session's end
 //   drain         catalog as it was; a marker arrives: nothing before it is missing
 //   fence         CONNECT taken away, sessions ended, no prepared one     grants back
+//   unstreamed    what no stream carries: looked at once more             harmless
 //   sequences     read now, set on the other side with headroom           harmless
 //   prove         a second marker: no change came in between
 //   commit        POINT OF NO RETURN: one COMMIT on the side that closes
@@ -21,6 +22,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cutover/plan/plan.h"
 #include "cutover/steps/link.h"
@@ -44,6 +46,8 @@ struct HandoverResult {
   double pause_ms = 0;  // from hold to release
   base::Lsn fence_lsn;  // end of the first marker's commit on the side that closed
   int sessions_ended = 0;
+  std::vector<std::string> left_behind;     // what no stream carries, by choice (gates.unstreamed)
+  std::vector<std::string> stale_matviews;  // of these, to be refreshed where writes go now
   std::string message, hint;
   base::ExitCode exit_code = base::ExitCode::done;
 };
@@ -62,6 +66,9 @@ std::int64_t open_conflicts(Context& context, Side side);
 
 // The side that takes writes, as the fences say; nothing between the two sides of a hand-over.
 std::optional<Side> primary_side(postgres::Connection& source, postgres::Connection& target);
+
+// Materialized views that a hand-over left behind. Once the side takes writes and the stream back is up.
+void refresh_left_behind(Context& context, Side side, const HandoverResult& result);
 
 // Everything a hand-over refuses for, without changing anything.
 base::Findings handover_findings(Context& context, Side from, Link& link);

@@ -64,7 +64,7 @@ void set_identities(Context& context, const catalog::Catalog& tables, Side side,
     return;
   }
   for (const auto& table : tables.tables) {
-    if (!table.keyless() || table.replica_identity == 'f') {
+    if (!table.keyless() || table.unlogged || table.replica_identity == 'f') {
       continue;
     }
     // Recorded first: a crash in between must not forget what it was.

@@ -182,6 +182,10 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
         continue;
       }
       found = true;
+      if (table.unlogged && table.stores_rows()) {
+        throw base::UsageError(table.display() + " is unlogged: no stream would keep it up to date",
+                               "nothing: it is copied again before each switch");
+      }
       if (chosen.insert(table.oid).second) {
         // Before 13 a publication has leaves instead of roots.
         const bool known =

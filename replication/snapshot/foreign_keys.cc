@@ -201,14 +201,15 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
   return violated;
 }
 
-void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews) {
+void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
+                      Deadline deadline) {
   for (const auto& matview : matviews) {
     if (!target.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
       base::log::warn("materialized view " + matview + " isn't on the target: not refreshed");
       continue;
     }
     try {
-      target.exec("REFRESH MATERIALIZED VIEW " + matview, Deadline::never());
+      target.exec("REFRESH MATERIALIZED VIEW " + matview, deadline);
     } catch (Error& error) {
       rethrow_at(error, "refreshing " + matview);
     }

@@ -40,7 +40,7 @@ struct Object {
 
 // Objects with after < oid <= last, by oid. Grants to roles outside `roles` don't count.
 std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last, std::optional<int> limit,
-                         const std::string& roles) {
+                         const std::string& roles, base::Deadline deadline) {
   Params params;
   params.integer(after).integer(last).integer(kSliceBytes).text(std::string_view(roles));
   const auto rows = connection.exec(
@@ -56,7 +56,7 @@ std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last
       "pg_catalog.pg_largeobject_metadata "
       "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
           (limit ? " LIMIT " + std::to_string(*limit) : std::string()) + ") o ORDER BY oid",
-      params, base::Deadline::never());
+      params, deadline);
   std::vector<Object> objects;
   for (int row = 0; row < rows.rows(); ++row) {
     objects.push_back({rows.oid(row, 0), rows.text(row, 1), rows.text(row, 4), rows.optional_text(row, 5),
@@ -146,7 +146,8 @@ void copy_rights_and_comment(Connection& source, Connection& target, const Objec
 
 class Refresh {
  public:
-  Refresh(Connection& source, Connection& target) : source_(source), target_(target) {
+  Refresh(Connection& source, Connection& target, base::Deadline deadline, bool write)
+      : source_(source), target_(target), deadline_(deadline), write_(write) {
     // Names only: rights of roles that the target doesn't have can't be given there.
     const auto rows = target_.exec("SELECT rolname FROM pg_catalog.pg_roles");
     for (int row = 0; row < rows.rows(); ++row) {
@@ -155,18 +156,18 @@ class Refresh {
     roles_literal_ = postgres::array_literal(roles_);
   }
 
-  std::int64_t run() {
+  std::vector<base::Oid> run() {
     const Transaction snapshot(source_, kSnapshot);
     base::Oid after = 0;
     for (bool more = true; more;) {
-      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, roles_literal_);
+      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, roles_literal_, deadline_);
       more = ours.size() == static_cast<std::size_t>(kObjectsPerLook);
       const auto last = more ? ours.back().oid : kOidMax;
-      merge(ours, look(target_, after, last, std::nullopt, roles_literal_));
+      merge(ours, look(target_, after, last, std::nullopt, roles_literal_, deadline_));
       after = last;
     }
     commit();
-    return touched_;
+    return std::move(touched_);
   }
 
  private:
@@ -192,6 +193,10 @@ class Refresh {
     if (!rights) {
       return;
     }
+    touched_.push_back(our.oid);
+    if (!write_) {
+      return;
+    }
     begin();
     if (content) {
       bytes_ += copy_content(source_, target_, our.oid, their != nullptr);
@@ -204,6 +209,10 @@ class Refresh {
     count();
   }
   void remove(base::Oid oid) {
+    touched_.push_back(oid);
+    if (!write_) {
+      return;
+    }
     begin();
     target_.one_value("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid));
     count();
@@ -215,7 +224,6 @@ class Refresh {
     }
   }
   void count() {
-    ++touched_;
     if (++uncommitted_ >= kObjectsPerCommit || bytes_ >= kBytesPerCommit) {
       commit();
     }
@@ -231,43 +239,25 @@ class Refresh {
 
   Connection& source_;
   Connection& target_;
+  const base::Deadline deadline_;
+  const bool write_;
   std::vector<std::string> roles_;
   std::string roles_literal_;
   std::optional<Transaction> transaction_;
-  std::int64_t touched_ = 0, bytes_ = 0;
+  std::vector<base::Oid> touched_;
+  std::int64_t bytes_ = 0;
   int uncommitted_ = 0;
 };
 
 }  // namespace
 
-std::int64_t refresh_large_objects(Connection& source, Connection& target) {
-  return Refresh(source, target).run();
+std::int64_t refresh_large_objects(Connection& source, Connection& target, base::Deadline deadline) {
+  return static_cast<std::int64_t>(Refresh(source, target, deadline, true).run().size());
 }
 
-std::string large_object_digest(Connection& connection) {
-  std::optional<Transaction> snapshot;
-  if (!connection.in_transaction()) {
-    snapshot.emplace(connection, kSnapshot);
-  }
-  std::string digest;
-  base::Oid after = 0;
-  for (bool more = true; more;) {
-    const auto objects = look(connection, after, kOidMax, kObjectsPerLook, "{}");
-    for (const auto& object : objects) {
-      digest += std::to_string(object.oid) + ":" + object.first_hash;
-      std::string hash = object.may_be_long() ? "more" : "";
-      for (auto offset = kSliceBytes; !hash.empty(); offset += kSliceBytes) {
-        hash = slice_hash(connection, object.oid, offset);
-        digest += ":" + hash;
-      }
-      digest += ";";
-    }
-    more = objects.size() == static_cast<std::size_t>(kObjectsPerLook);
-    after = more ? objects.back().oid : after;
-    digest = connection.one_value("SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex')",
-                                  Params().text(std::string_view(digest)));
-  }
-  return digest;
+std::vector<base::Oid> changed_large_objects(Connection& source, Connection& target,
+                                             base::Deadline deadline) {
+  return Refresh(source, target, deadline, false).run();
 }
 
 }  // namespace replication::snapshot

@@ -66,11 +66,15 @@ std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
 std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
                                        const catalog::Catalog& catalog, int jobs, const base::Stop& stop);
 
-void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews);
+void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
+                      base::Deadline deadline = base::Deadline::never());
 
 // Large objects: copies those that are missing or differ, removes those that are gone, with owners. Returns
-// how many were touched. The digest of a side tells whether anything changed since.
-std::int64_t refresh_large_objects(postgres::Connection& source, postgres::Connection& target);
-std::string large_object_digest(postgres::Connection& connection);
+// how many were touched. `deadline` holds for each look at up to 500 of them.
+std::int64_t refresh_large_objects(postgres::Connection& source, postgres::Connection& target,
+                                   base::Deadline deadline = base::Deadline::never());
+// Those that refresh_large_objects would touch; nothing is written.
+std::vector<base::Oid> changed_large_objects(postgres::Connection& source, postgres::Connection& target,
+                                             base::Deadline deadline = base::Deadline::never());
 
 }  // namespace replication::snapshot

@@ -60,11 +60,12 @@ const std::vector<Scenario>& scenarios() {
        "CREATE TYPE public.mood AS ENUM ('good', 'bad'); CREATE TABLE public.by_mood (m public.mood NOT "
        "NULL, n int, "
        "PRIMARY KEY (m, n)) PARTITION BY HASH (m)"},
-      {"unlogged-tables", "source", "public.scratch", kBlocks,
-       "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover"},
       {"unlogged-tables", "source", "public.scratch", kWarns,
        "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover", "",
-       "(accepted)", [](CheckInput& i) { i.accepted = {"unlogged-tables:public.scratch"}; }},
+       "copied again before the pause"},
+      {"unlogged-tables", "source", "public.scratch", kWarns,
+       "CREATE UNLOGGED TABLE scratch(id int PRIMARY KEY); ALTER TABLE scratch OWNER TO mover", "",
+       "empty on the target", [](CheckInput& i) { i.unlogged_data = false; }},
       {"trigger-fires-always", "source", "public.good.t", kWarns,
        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; ALTER FUNCTION f() "
        "OWNER TO mover; "
@@ -298,12 +299,13 @@ TEST_CASE("the same database twice is refused, two databases of one server are r
 TEST_CASE("an accepted finding warns, by id or by id and object, and no other does") {
   const Pair pair("accepting");
   pair.on_source(
-      "CREATE UNLOGGED TABLE a(id int PRIMARY KEY); CREATE UNLOGGED TABLE b(id int PRIMARY KEY); "
+      "CREATE TABLE a(id int PRIMARY KEY DEFERRABLE); CREATE TABLE b(id int PRIMARY KEY DEFERRABLE); "
+      "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); DELETE FROM a; DELETE FROM b; "
       "ALTER TABLE a OWNER TO mover; ALTER TABLE b OWNER TO mover");
-  const Findings one = check(pair, [](CheckInput& i) { i.accepted = {"unlogged-tables:public.a"}; });
-  expect(one, "source", "unlogged-tables", "public.a", kWarns, "(accepted)");
-  expect(one, "source", "unlogged-tables", "public.b", kBlocks);
-  const Findings both = check(pair, [](CheckInput& i) { i.accepted = {"unlogged-tables"}; });
+  const Findings one = check(pair, [](CheckInput& i) { i.accepted = {"keyless-table:public.a"}; });
+  expect(one, "source", "keyless-table", "public.a", kWarns, "(accepted)");
+  expect(one, "source", "keyless-table", "public.b", kBlocks);
+  const Findings both = check(pair, [](CheckInput& i) { i.accepted = {"keyless-table"}; });
   CHECK_FALSE(cutover::check::blocks(both));
   const Findings filtered = check(pair, [](CheckInput& i) { i.filter.exclude = {"public.?"}; });
   CHECK_FALSE(cutover::check::blocks(filtered));

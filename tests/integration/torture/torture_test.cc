@@ -57,8 +57,7 @@ struct Stage {
     }
     harness::write_file(directory.path() / "plan.yaml",
                         "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
-                            target.conninfo(kDatabase, "mover") +
-                            "\"\ntables: {keyless: full}\naccept: [unlogged-tables]\n");
+                            target.conninfo(kDatabase, "mover") + "\"\ntables: {keyless: full}\n");
   }
 
   harness::ToolResult tool(std::vector<std::string> arguments) const {

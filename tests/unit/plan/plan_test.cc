@@ -33,7 +33,7 @@ const std::string kFull = R"(name: shop
 source: {url: "postgresql://mover:geheim99@old:5433/shop"}
 target: "host=new dbname=shop password='ge heim'"
 strategy: switchover
-tables: {include: ["public.*"], exclude: ["audit.*", "a \"b.c"], keyless: full}
+tables: {include: ["public.*"], exclude: ["audit.*", "a \"b.c"], keyless: full, unlogged: no-data}
 accept: [wal-level, "on", "sequence-overflow:public.t"]
 copy: {jobs: 4, index-jobs: 3, pg-bindir: /usr/lib/postgresql/15/bin}
 sequences: {headroom: 500}
@@ -50,7 +50,8 @@ apps:
   - name: billing
     writes: false
     traffic: {command: {hold: [./h, "a b"], release: [./r], move: [./m, x], undo: [./u], where: [./w]}}
-gates: {before-switch: auto, max-pause: 1500ms, max-lag: 2s, verify: none, cancel-blockers: true, lock-limit: 1m}
+gates: {before-switch: auto, max-pause: 1500ms, max-lag: 2s, verify: none, cancel-blockers: true, lock-limit: 1m,
+        unstreamed: defer}
 )";
 
 }  // namespace
@@ -92,6 +93,8 @@ TEST_CASE("every key of a plan arrives where it belongs") {
   CHECK(plan.gates.verify == VerifyGate::none);
   CHECK(plan.gates.cancel_blockers);
   CHECK(plan.gates.lock_limit == milliseconds(60'000));
+  CHECK(plan.gates.unstreamed == Unstreamed::defer);
+  CHECK_FALSE(plan.unlogged_data);
 }
 
 TEST_CASE("a key that doesn't exist is refused with its place and the nearest that does") {
