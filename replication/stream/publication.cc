@@ -62,7 +62,7 @@ std::vector<std::string> restrictions(postgres::Connection& connection, const st
         " AND r.prattrs IS NOT NULL) THEN 'it lists columns' END";
   }
   if (major >= 18) {
-    sql += ",CASE WHEN pubgencols <> 'n' THEN 'it publishes generated columns' END";
+    sql += ",CASE WHEN pubgencols <> 's' THEN 'it leaves out stored generated columns' END";
   }
   sql += "], ', ') FROM pg_catalog.pg_publication p WHERE pubname = $1";
   const auto text = connection.maybe_value(sql, postgres::Params{name});
@@ -122,6 +122,11 @@ void ensure_publication(postgres::Connection& connection, const std::string& nam
   }
   sql += " WITH (publish = 'insert, update, delete, truncate'";
   sql += connection.server_major() >= 13 ? ", publish_via_partition_root = false)" : ")";
+  if (connection.server_major() >= 18) {
+    // Else it refuses the application's UPDATE of a table with one of them and REPLICA IDENTITY FULL. What
+    // comes with them isn't written where the column is generated too.
+    sql.insert(sql.size() - 1, ", publish_generated_columns = stored");
+  }
   connection.exec(sql);
 }
 

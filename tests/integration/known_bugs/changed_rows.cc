@@ -66,6 +66,13 @@ std::vector<Case> changed_rows() {
        {"INSERT INTO t (id, v, w) VALUES ($n, 'new', 'w'), ($n + 1, NULL, NULL)",
         "UPDATE t SET v = 'y$n' WHERE id < 3; UPDATE t SET id = id + 50 WHERE id = $n",
         "DELETE FROM t WHERE id = $n + 1; UPDATE t SET w = NULL WHERE id > 3"}},
+      {"generated columns under FULL, with and without a key",
+       "CREATE TABLE k (a int, g int GENERATED ALWAYS AS (a + 1) STORED, b text); CREATE TABLE t (id int "
+       "PRIMARY KEY, g int GENERATED ALWAYS AS (id + 1) STORED, b text); ALTER TABLE t REPLICA IDENTITY "
+       "FULL; INSERT INTO k (a, b) SELECT g % 3, 'x' FROM generate_series(1, 9) g; INSERT INTO t (id) SELECT "
+       "generate_series(1, 9)",
+       {"UPDATE k SET b = '$n' WHERE ctid = (SELECT min(ctid) FROM k); UPDATE t SET b = '$n', id = id + $n",
+        "DELETE FROM k WHERE ctid = (SELECT max(ctid) FROM k)"}},
       {"TRUNCATE ONLY of a partition and of a parent (pgcopydb 700, 856, 949)",
        "CREATE TABLE p (id int, r text) PARTITION BY LIST (r); CREATE TABLE p_a PARTITION OF p FOR VALUES IN "
        "('a'); CREATE TABLE p_b PARTITION OF p FOR VALUES IN ('b'); CREATE TABLE p_rest PARTITION OF p "
