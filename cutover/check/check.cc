@@ -59,6 +59,7 @@ void check_privileges(Context& context) {
 void check_tables(Context& context) {
   check_keys(context);
   check_enum_hash_partitions(context);
+  check_virtual_columns(context);
   check_unlogged(context);
   check_unlogged_sequences(context);
   check_row_security(context);
@@ -158,7 +159,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"missing-privilege", "our role lacks a right"},
       {"keyless-table", "a table without a replica identity"},
       {"identity-nothing", "a table with REPLICA IDENTITY NOTHING"},
-      {"generated-key", "a generated column in a key"},
+      {"generated-key", "a generated column in a key or, virtual, under REPLICA IDENTITY FULL"},
       {"enum-hash-partition", "a table partitioned by the hash of an enum"},
       {"unlogged-tables", "an unlogged table, which no stream carries"},
       {"sequence-unlogged", "an unlogged sequence, which a crash sets back"},

@@ -62,6 +62,7 @@ void check_sequence_privileges(Context& context);
 // tables.cc
 void check_keys(Context& context);
 void check_enum_hash_partitions(Context& context);
+void check_virtual_columns(Context& context);
 void check_unlogged(Context& context);
 void check_unlogged_sequences(Context& context);
 void check_row_security(Context& context);

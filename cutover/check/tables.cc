@@ -65,6 +65,29 @@ void check_keys(Context& context) {
   }
 }
 
+// Under FULL every column belongs to the identity, and a virtual one can't be published: 18 refuses the
+// application's UPDATE and DELETE then.
+void check_virtual_columns(Context& context) {
+  if (context.source.connection.server_major() < 18) {
+    return;
+  }
+  const auto rows = context.source.connection.exec(
+      "SELECT attrelid, attname FROM pg_catalog.pg_attribute WHERE attgenerated = 'v' AND NOT attisdropped");
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto* table = context.catalog.find(rows.oid(row, 0));
+    if (table == nullptr || !table->stores_rows() || table->unlogged ||
+        !(table->replica_identity == 'f' || (table->keyless() && context.input.keyless_full))) {
+      continue;
+    }
+    context.blocks(context.source, "generated-key", table->display(),
+                   "column " + rows.text(row, 1) +
+                       " is generated and virtual: under REPLICA IDENTITY FULL the server would refuse the "
+                       "application's UPDATE and DELETE",
+                   "ALTER TABLE " + table->qualified() +
+                       " ADD PRIMARY KEY (...), REPLICA IDENTITY DEFAULT;  or make the column STORED");
+  }
+}
+
 // An enum's hash is that of its OID, which is another one on every server: rows would belong to other
 // partitions.
 void check_enum_hash_partitions(Context& context) {

@@ -386,6 +386,22 @@ TEST_CASE("FORCE ROW LEVEL SECURITY would hide rows from our role on the target"
   expect(findings, "target", "row-security", "public.good", kBlocks, "FORCE");
 }
 
+TEST_CASE(
+    "a virtual column under REPLICA IDENTITY FULL blocks: the server would refuse the application's UPDATE") {
+  if (checks::clusters().source.major() < 18) {
+    return;
+  }
+  const Pair pair("virtual");
+  pair.on_source_as_mover("CREATE TABLE v(a int, b int GENERATED ALWAYS AS (a + 1) VIRTUAL)");
+  CHECK(checks::find(check(pair), "source", "generated-key", "public.v") == nullptr);
+  const auto findings = check(pair, [](CheckInput& i) { i.keyless_full = true; });
+  expect(findings, "source", "generated-key", "public.v", kBlocks, "virtual");
+  pair.on_source(
+      "INSERT INTO v VALUES (1); ALTER TABLE v REPLICA IDENTITY FULL; CREATE PUBLICATION p FOR TABLE v WITH "
+      "(publish_generated_columns = stored)");
+  CHECK_THROWS(pair.on_source("UPDATE v SET a = 2"));
+}
+
 TEST_CASE("a table with a very large value is named from a sample") {
   const Pair pair("large");
   pair.on_source_as_mover(

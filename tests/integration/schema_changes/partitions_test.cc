@@ -54,7 +54,9 @@ TEST_CASE("rows of a partition that is created or attached while streaming are n
     stage.source(
         "CREATE TABLE p3 (id int PRIMARY KEY, v text); INSERT INTO p3 VALUES (250, 'before'); ALTER TABLE p "
         "ATTACH PARTITION p3 FOR VALUES FROM (200) TO (300); INSERT INTO p VALUES (251, 'after')");
-    if (server(true).major() >= 13) {  // before, a partition is published by itself
+    // Before 13 a partition is published by itself; up to 14 a walsender that saw it written before it was
+    // attached goes on leaving it out.
+    if (server(true).major() >= 15) {
       stage.wait_status("p3 is in the stream but doesn't exist here", true);
       CHECK(has(stage.tool("status").output, "pgcutover resync --table public.p3"));
     }
