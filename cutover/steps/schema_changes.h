@@ -71,7 +71,8 @@ class RewriteWatch {
   };
   struct Known {
     bool loaded = false;
-    std::string xid;  // what was written before it is older than the entries
+    std::string xid;     // what was written before it is older than the entries
+    std::string digest;  // of the look that the entries are from
     std::map<std::pair<std::string, std::string>, Entry> tables;
   };
   void load(Side side, Known& known);

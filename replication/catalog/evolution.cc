@@ -35,6 +35,16 @@ std::vector<TableFile> table_files(postgres::Connection& connection) {
   return files;
 }
 
+std::string table_files_digest(postgres::Connection& connection) {
+  return connection.one_value(
+      "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
+      "pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint << 32 | relfilenode::bigint, relnatts)), "
+      "pg_catalog.sum(pg_catalog.hashnameextended(relname, relnamespace::bigint)), "
+      "(SELECT pg_catalog.sum(pg_catalog.hashnameextended(nspname, oid::bigint)) FROM "
+      "pg_catalog.pg_namespace WHERE nspname !~ '^pg_')) "
+      "FROM pg_catalog.pg_class WHERE relkind = 'r' AND relpersistence <> 't' AND oid >= 16384");
+}
+
 std::string snapshot_xmin(postgres::Connection& connection) {
   return connection.one_value(
       "SELECT pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())::text");

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "replication/base/error.h"
+#include "replication/catalog/evolution.h"
 #include "tests/harness/cluster.h"
 
 using replication::catalog::Catalog;
@@ -297,6 +298,28 @@ TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
     const std::string now = load(connection).fingerprint;
     CHECK(now != print);
     print = now;
+  }
+}
+
+TEST_CASE("the digest of the tables' files moves whenever the list of them would differ") {
+  auto connection = database("files", R"(
+    CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY); CREATE TABLE app.other (id int);)");
+  auto before = replication::catalog::table_files_digest(connection);
+  for (const char* quiet : {"INSERT INTO app.t SELECT generate_series(1, 100)", "VACUUM ANALYZE app.t",
+                            "CREATE TEMP TABLE passing (id int)", "CREATE INDEX ON app.other (id)"}) {
+    CAPTURE(quiet);
+    connection.exec(quiet);
+    CHECK(replication::catalog::table_files_digest(connection) == before);
+  }
+  for (const char* change :
+       {"VACUUM FULL app.t", "ALTER TABLE app.t ADD COLUMN note text", "ALTER TABLE app.t RENAME TO u",
+        "ALTER TABLE app.u SET SCHEMA public", "ALTER SCHEMA app RENAME TO application", "TRUNCATE public.u",
+        "CREATE TABLE another (id int)", "DROP TABLE application.other"}) {
+    CAPTURE(change);
+    connection.exec(change);
+    const auto now = replication::catalog::table_files_digest(connection);
+    CHECK(now != before);
+    before = now;
   }
 }
 
