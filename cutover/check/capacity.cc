@@ -12,7 +12,7 @@
 namespace cutover::check {
 namespace {
 
-constexpr int kOwnSessions = 6;  // control, lock, observer, stream, apply, guardian
+constexpr int kOwnSessions = 7;  // control, lock, observer, stream, apply, guardian, slots
 constexpr double kRunwayHoursMin = 4;
 constexpr base::milliseconds kHintSample{200};
 
@@ -180,6 +180,31 @@ void check_runway(Context& context, const WalSample& before) {
             hours_text(hours(keep_mb * 1024 * 1024)) + at_rate + ": a slot that falls behind is lost then",
         "ALTER SYSTEM SET max_slot_wal_keep_size = '...';  SELECT pg_reload_conf();  with room for the whole "
         "copy");
+  }
+}
+
+void check_failover_slots(Context& context) {
+  constexpr int kMajor = 17;
+  if (!context.input.failover_slots)
+    return;
+  Side& source = context.source;
+  if (source.facts.version / 10000 < kMajor) {
+    context.blocks(source, "failover-slots", "",
+                   "the plan asks for failover slots, which PostgreSQL has from 17 on",
+                   "leave out slot: {failover}: after a failover of this server the copy is needed again");
+  } else if (source.connection.one_value("SELECT pg_catalog.current_setting('synchronized_standby_slots')") ==
+             "") {
+    context.warns(
+        source, "failover-slots", "synchronized_standby_slots",
+        "the stream may run ahead of the standby: a failover then ends it, since the target has what "
+        "the standby never had",
+        "ALTER SYSTEM SET synchronized_standby_slots = 'SLOT_OF_THE_STANDBY';  SELECT "
+        "pg_reload_conf();");
+  }
+  if (context.target.facts.version / 10000 < kMajor) {
+    context.warns(context.target, "failover-slots", "",
+                  "failover slots exist from PostgreSQL 17 on: the way back won't survive a failover here",
+                  "nothing: a failover of the target ends the way back");
   }
 }
 

@@ -120,6 +120,7 @@ base::Findings run_checks(const CheckInput& input) {
   }
   if (context.streams()) {
     check_runway(context, before);
+    check_failover_slots(context);
   }
   for (base::Finding& finding : context.findings) {
     if (finding.severity == base::Severity::blocks && plan::is_accepted(input.accepted, finding)) {
@@ -187,6 +188,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"max-connections", "too few connections are free"},
       {"max-locks", "too many tables for the lock table"},
       {"pg-dump", "pg_dump is missing or too old"},
+      {"failover-slots", "slots that shall survive a failover can't, or not for sure"},
       {"slot-runway", "how long the free space lasts while a slot keeps WAL"},
       {"max-slot-wal-keep-size", "the slot would be lost too soon"},
   };

@@ -42,6 +42,8 @@ struct CheckInput {
   bool create_roles = true;
   // A value of this size or more is named.
   std::int64_t large_row_bytes = std::int64_t{100} << 20;
+  // The plan asks for slots that standbys keep in step.
+  bool failover_slots = false;
   // Sessions the copy opens on each side.
   int jobs = 2;
   // Where pg_dump is; empty = PATH.

@@ -94,6 +94,7 @@ struct WalSample {
 };
 WalSample sample_wal(Side& source);
 void check_runway(Context& context, const WalSample& before);
+void check_failover_slots(Context& context);
 
 // "12.3 GB"
 std::string bytes_text(double bytes);

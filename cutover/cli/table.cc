@@ -231,6 +231,17 @@ void add_plan_options(std::vector<Option>& table) {
                         i.plan.spool_limit_bytes =
                             number(v, std::int64_t{1} << 20, std::numeric_limits<std::int64_t>::max());
                       }));
+  table.push_back(
+      one("wal-warn", "", "MB", "", "warn where a slot keeps more WAL (default 10240)",
+          [](Invocation& i, const Value& v) { i.plan.slot_wal_warn_mb = number(v, 1, plan::kMaxWalMb); }));
+  table.push_back(
+      one("wal-limit", "", "MB", "",
+          "drop the stream's slot where it keeps more, the copy is lost then (default: never)",
+          [](Invocation& i, const Value& v) { i.plan.slot_wal_limit_mb = number(v, 0, plan::kMaxWalMb); }));
+  auto failover = flag("failover-slots", &Invocation::json, "",
+                       "slots that standbys keep in step: the stream survives a failover (17 on)", true);
+  failover.apply = [](Invocation& i, const Value&) { i.plan.slot_failover = true; };
+  table.push_back(failover);
   table.push_back(one("source-free-space", "", "BYTES", " check run ",
                       "free space of the source's WAL volume, which SQL can't see: how long a slot may live",
                       [](Invocation& i, const Value& v) {

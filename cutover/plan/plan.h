@@ -94,6 +94,9 @@ inline constexpr std::int64_t kMaxRateMb = 1'000'000;
 inline constexpr base::milliseconds kMaxReplicaLag{3'600'000};
 inline constexpr std::int64_t kMaxXminAge = 2'000'000'000;
 
+// MB (2^20 bytes) of WAL that a slot's limits may be at most.
+inline constexpr std::int64_t kMaxWalMb = std::int64_t{1} << 40;
+
 struct Plan {
   std::string name;  // [a-z0-9_]{1,30}: slots, publications; from the database name
   postgres::ConnInfo source, target;
@@ -123,7 +126,10 @@ struct Plan {
   int sequence_safety = 2;
   std::string spool_directory;  // on this host; empty: nothing is spooled
   std::int64_t spool_limit_bytes = std::int64_t{10} << 30;
-  std::string pg_bindir;  // where pg_dump and pg_restore are; empty = PATH
+  std::int64_t slot_wal_warn_mb = 10 * 1024;  // MB (2^20 bytes) of WAL that a slot keeps before it is told
+  std::int64_t slot_wal_limit_mb = 0;         // and before the stream's is given up; 0 = never
+  bool slot_failover = false;                 // slots that standbys keep in step (servers from 17 on)
+  std::string pg_bindir;                      // where pg_dump and pg_restore are; empty = PATH
   std::vector<App> apps;
   Gates gates;
   std::string file;  // where it was read from; empty = made of options

@@ -2,6 +2,7 @@
 #include "cutover/report/report.h"
 #include "cutover/steps/compare_live.h"
 #include "cutover/steps/controller.h"
+#include "cutover/steps/failover.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
 #include "cutover/steps/resync.h"
@@ -103,6 +104,7 @@ Outcome Controller::execute(const state::CommandRequest& request) {
       if (!only_trace_left_) {
         request.verb == "finish" ? require_finishable(context_) : require_cancellable(context_);
       }
+      slot_watch_.end();
       if (link_) {
         link_->stop();
       }
@@ -179,6 +181,8 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
     status.writes_go_to = "nobody";
   });
   Context context{plan, servers_, context_.token, context_.run};
+  const auto held = slot_watch_.hold();
+  keep_timeline(context_, other(from));  // before the position from which its stream will begin
   const auto result = hand_over(context, from, *link_);
   if (result.done) {
     try {

@@ -16,6 +16,7 @@
 namespace cutover::steps {
 
 using base::milliseconds;
+namespace stream = replication::stream;
 
 Outcome outcome(base::ExitCode code, std::string message, std::string output) {
   Outcome result;
@@ -36,6 +37,7 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   input.keyless_full = plan.keyless_full;
   input.unlogged_data = plan.unlogged_data;
   input.create_roles = plan.create_roles;
+  input.failover_slots = plan.slot_failover;
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;
   input.accepted = plan.accepted;
@@ -51,7 +53,8 @@ Controller::Controller(const plan::Plan& plan, const ControllerOptions& options,
       terminal_(options.interactive),
       publisher_(servers_, terminal_),
       context_{plan, servers_, {}, {}},
-      preparation_(context_, publisher_),
+      slot_watch_(context_, publisher_),
+      preparation_(context_, publisher_, slot_watch_),
       sequence_watch_(context_),
       rewrite_watch_(context_) {}
 
@@ -200,6 +203,17 @@ Outcome Controller::run() {
   if (!plan_.indexes_later && read_fence(servers_.target()).state == FenceState::closed) {
     preparation_.build_indexes_left();
   }
+  if (plan_.content != plan::Content::schema_only) {
+    slot_watch_.begin(options_.source_free_bytes);
+  }
+  try {
+    return prepare_and_serve();
+  } catch (const stream::StreamLost& lost) {
+    throw copy_again(slot_watch_.cause().value_or(lost), plan_, servers_, slot_watch_.side());
+  }
+}
+
+Outcome Controller::prepare_and_serve() {
   open_link();
   if (!options_.until.empty()) {
     if (link_) {

@@ -14,6 +14,7 @@
 #include "cutover/steps/publisher.h"
 #include "cutover/steps/schema_changes.h"
 #include "cutover/steps/sequence_watch.h"
+#include "cutover/steps/slot_watch.h"
 
 namespace cutover::steps {
 
@@ -53,6 +54,7 @@ class Controller {
   void require_same_content();
   Outcome end_schema_only();
   void open_link();
+  Outcome prepare_and_serve();
   void serve();
   void turn();
   void stream_from(Side primary);
@@ -80,6 +82,7 @@ class Controller {
   state::Terminal terminal_;
   Publisher publisher_;
   Context context_;
+  SlotWatch slot_watch_;
   Preparation preparation_;
   std::unique_ptr<Link> link_;
   int lock_session_ = 0;  // backend that holds the controller's lock

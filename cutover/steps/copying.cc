@@ -92,7 +92,7 @@ void Preparation::adopt_schema() {
 void Preparation::start_index_builder() {
   indexes_ = std::make_unique<snapshot::IndexBuilder>(context_.servers.info(Side::target, "restore"),
                                                       context_.token, schema_archive().post_data(),
-                                                      context_.plan.index_jobs, context_.servers.stop());
+                                                      context_.plan.index_jobs, slot_watch_.stop());
 }
 
 void Preparation::copy() {
@@ -134,7 +134,8 @@ void Preparation::copy() {
     }
     return empty;
   });
-  snapshot::copy_tables(options, tables, context_.servers.stop());
+  slot_watch_.need(Side::source);
+  snapshot::copy_tables(options, tables, slot_watch_.stop());
   report::CopyRecord record;
   record.seconds = teller.seconds();
   throttle_->end_copy();

@@ -31,6 +31,8 @@ replication::stream::ReceiverOptions receiver_options(const Servers& servers, co
   receive.publication = publication_name(options.run, options.from);
   receive.binary = options.binary;
   receive.system_identifier = options.system_identifier;
+  receive.timeline = options.timeline;
+  receive.on_failover = options.on_failover;
   return receive;
 }
 

@@ -27,6 +27,8 @@ struct LinkOptions {
   std::string run;  // plan name
   bool binary = false;
   std::string system_identifier;  // of `from`
+  std::uint32_t timeline = 0;     // see ReceiverOptions, as on_failover
+  std::function<void(std::uint32_t timeline, base::Lsn fork)> on_failover;
   postgres::FencingToken token;
   std::vector<replication::apply::SnapshotFilter> filters;
   std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "cutover/check/check.h"
+#include "cutover/steps/failover.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/patience.h"
 #include "cutover/steps/schema_changes.h"
@@ -48,7 +49,8 @@ std::string assign_xid(postgres::Connection& connection) {
                                                                     : "SELECT txid_current()::text");
 }
 
-Preparation::Preparation(Context& context, Publisher& publisher) : context_(context), publisher_(publisher) {}
+Preparation::Preparation(Context& context, Publisher& publisher, SlotWatch& slot_watch)
+    : context_(context), publisher_(publisher), slot_watch_(slot_watch) {}
 
 const catalog::Catalog& Preparation::source_catalog() {
   if (!catalog_) {
@@ -109,8 +111,10 @@ void Preparation::make_slot() {
   const auto name = slot_name(context_.plan.name, Side::source);
   stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
   slot_session_.emplace(context_.servers.open(Side::source, "slot", postgres::SessionKind::replication));
+  keep_timeline(context_, Side::source);
   const auto created =
-      stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait), say_waiting);
+      stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait), say_waiting,
+                          context_.plan.slot_failover);
   const auto xid = assign_xid(source());
   replication::apply::init_progress(target(), "forward", created.consistent_point, context_.token.epoch(),
                                     true);
@@ -132,6 +136,7 @@ LinkOptions Preparation::link_options(Side from) {
       publisher_side.server_version() >= 140000 &&
       std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
+  follow_failover(context_, from, options.timeline, options.on_failover);
   options.token = context_.token;
   options.schema_changes = std::make_shared<SchemaChanges>(context_, from);
   return options;
@@ -163,6 +168,7 @@ void Preparation::quiet_receiver(Side from) {
 }
 
 std::unique_ptr<Link> Preparation::start_link(Side from) {
+  slot_watch_.need(from);
   quiet_receiver(from);
   auto options = link_options(from);
   if (from == Side::source) {
@@ -227,7 +233,7 @@ void Preparation::restore_rest() {
   }
   const auto violated =
       snapshot::finish_tables(context_.servers.info(Side::target, "restore"), context_.token, content,
-                              context_.plan.index_jobs, context_.servers.stop());
+                              context_.plan.index_jobs, slot_watch_.stop());
   for (const auto& key : violated) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
@@ -240,7 +246,8 @@ void Preparation::restore_rest() {
 void Preparation::make_idle_slot(Side idle) {
   auto session = context_.servers.open(idle, "slot");
   stream::ensure_slot(session, context_.servers.at(idle), slot_name(context_.plan.name, idle),
-                      base::Deadline::in(kSlotWait), say_waiting);
+                      base::Deadline::in(kSlotWait), say_waiting,
+                      context_.plan.slot_failover && session.server_major() >= 17);
 }
 
 void Preparation::require_same_structure(const catalog::Catalog& target_tables, Keys keys) {
@@ -314,7 +321,7 @@ std::unique_ptr<Link> Preparation::run(const std::string& until, const std::func
             if (again) {  // a session that we lost may still be at work there, and commit
               end_sessions(target(), "", context_.servers.tag(), base::Deadline::in(kLostSessions));
             }
-            step();
+            slot_watch_.guard(step);
           },
           [&] {
             again = true;

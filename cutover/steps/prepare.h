@@ -12,6 +12,7 @@
 #include "cutover/steps/handover.h"
 #include "cutover/steps/link.h"
 #include "cutover/steps/publisher.h"
+#include "cutover/steps/slot_watch.h"
 #include "cutover/steps/throttle.h"
 #include "replication/catalog/catalog.h"
 #include "replication/snapshot/index_builder.h"
@@ -41,7 +42,7 @@ enum class Keys { compared, left_out };
 
 class Preparation {
  public:
-  Preparation(Context& context, Publisher& publisher);
+  Preparation(Context& context, Publisher& publisher, SlotWatch& slot_watch);
 
   // Executes every step that isn't done up to `until` (empty = all) and returns the running stream; null
   // where `until` comes before the stream. A server that restarts is waited for: `keep_place` is called
@@ -89,6 +90,7 @@ class Preparation {
 
   Context& context_;
   Publisher& publisher_;
+  SlotWatch& slot_watch_;
   std::unique_ptr<replication::stream::Spool> spool_;  // of the stream from the source
   std::optional<Throttle> throttle_;                   // while run() works
   std::optional<catalog::Catalog> catalog_;

@@ -228,11 +228,15 @@ void begin_resync(Context& context, const Resync& resync) {
   put_event(target, context.token, kState, "began", resync.text());
 }
 
-bool resync_pending(Context& context) {
-  return read_fact(context.servers.target(), kState) == "pending";
+bool resync_begun(postgres::Connection& target) {
+  return read_fact(target, kState) == "pending";
 }
 
-void copy_resync(Context& context, Publisher& publisher) {
+bool resync_pending(Context& context) {
+  return resync_begun(context.servers.target());
+}
+
+void copy_resync(Context& context, Publisher& publisher, const base::Stop& stop) {
   auto& source = context.servers.source();
   auto content = catalog::load(source, context.plan.tables);
   const auto name = publication_name(context.plan.name, Side::source);
@@ -262,7 +266,7 @@ void copy_resync(Context& context, Publisher& publisher) {
       true);
   CopyTeller teller(publisher, std::string(kState), Totals::what_is_left);
   options.progress = [&](const snapshot::CopyProgress& progress) { teller.tell(progress); };
-  snapshot::copy_tables(options, tables, context.servers.stop());
+  snapshot::copy_tables(options, tables, stop);
   teller.end();
   base::fault_point("resync.copied");
   restore(context, content, sort_out(all).tables, true);

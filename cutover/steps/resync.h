@@ -33,8 +33,10 @@ void create_fresh_tables(Context& context, const Resync& resync);
 // With the stream stopped. After this the copy has to be completed before anything may be streamed.
 void begin_resync(Context& context, const Resync& resync);
 bool resync_pending(Context& context);
+bool resync_begun(postgres::Connection& target);  // the same
 // Publishes and copies; idempotent. To be followed by the stream, with the filters of the snapshots.
-void copy_resync(Context& context, Publisher& publisher);
+// `stop` ends the copying of rows.
+void copy_resync(Context& context, Publisher& publisher, const base::Stop& stop);
 // Once the stream has passed every snapshot: foreign keys, the way back's publication, and the note is gone.
 void end_resync(Context& context);
 

@@ -63,6 +63,8 @@ void Controller::serve() {
 
 void Controller::turn() {
   keep_lock();
+  slot_watch_.begin(options_.source_free_bytes);
+  slot_watch_.check();
   if (!link_) {
     const auto primary = primary_side(servers_.source(), servers_.target());
     if (!primary) {
@@ -91,7 +93,7 @@ void Controller::stream_from(Side primary) {
     link_ = preparation_.start_link(primary);
     return;
   }
-  copy_resync(context_, publisher_);
+  slot_watch_.guard([this] { copy_resync(context_, publisher_, slot_watch_.stop()); });
   auto link = preparation_.start_link(primary);
   base::fault_point("resync.streaming");
   preparation_.reach_consistency(*link);
@@ -247,18 +249,7 @@ void Controller::refresh_status(state::Status& status) {
                                std::string(to_string(other(from))), "", "was run here: " + statement,
                                "`pgcutover verify` before the switch"});
   }
-  status.slots.clear();
-  for (const Side side : {Side::source, Side::target}) {
-    if (const auto slot = stream::slot_state(servers_.at(side), slot_name(plan_.name, side))) {
-      state::SlotStatus entry;
-      entry.name = slot->name;
-      entry.server = to_string(side);
-      entry.wal_status = slot->wal_status;
-      entry.retained_bytes = static_cast<std::int64_t>(slot->retained_bytes);
-      entry.safe_bytes = slot->safe_wal_size.value_or(-1);
-      status.slots.push_back(std::move(entry));
-    }
-  }
+  slot_watch_.show(status);
   sequence_watch_.show(status);
   status.switches.clear();
   for (const auto& [key, json] : read_facts(servers_.target(), "handover.")) {

@@ -5,6 +5,7 @@
 #include "cutover/steps/conflicts.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/slot_watch.h"
 #include "cutover/steps/store.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/apply/progress.h"
@@ -71,6 +72,25 @@ void add_spool(Servers& servers, const std::string& run, state::Status& status) 
     throw;
   } catch (const base::Error& error) {
     base::log::warn("what a spool holds could not be asked: " + error.describe());
+  }
+}
+
+// Between runs nobody else says that calling `run` again is of no use.
+void add_lost_slot(Servers& servers, const plan::Plan& plan, Side from, state::Status& status) {
+  try {
+    if (!step_done(servers.target(), "slot")) {
+      return;
+    }
+    if (auto finding = lost_slot_finding(servers, plan, from)) {
+      if (!status.controller.alive) {
+        status.message = "the stream can't go on: " + finding->remedy;
+      }
+      status.findings.push_back(std::move(*finding));
+    }
+  } catch (const base::Stopped&) {
+    throw;
+  } catch (const base::Error& error) {
+    base::log::warn("the slot could not be asked for: " + error.describe());
   }
 }
 
@@ -170,6 +190,9 @@ state::Status read_live_status(const plan::Plan& plan, Servers& servers) {
     }
     add_conflicts(servers, Side::target, status);
     add_conflicts(servers, Side::source, status);
+    if (const auto primary = primary_side(servers.source(), servers.target())) {
+      add_lost_slot(servers, plan, *primary, status);
+    }
     if (source->state != FenceState::closed) {  // else the slot is kept for later, and advanced unread
       add_spool(servers, plan.name, status);
     }

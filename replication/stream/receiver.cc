@@ -15,6 +15,7 @@
 #include "replication/postgres/sqlstate.h"
 #include "replication/stream/chunk_builder.h"
 #include "replication/stream/session.h"
+#include "replication/stream/slot.h"
 
 namespace replication::stream {
 namespace {
@@ -136,7 +137,8 @@ void Receiver::State::connect_and_pump() {
   session_options.settings = {{"wal_sender_timeout", std::to_string(options.silence_limit.count())}};
   auto connection = postgres::Connection::open(options.server, session_options, stop);
   const Lsn start = ask_start();
-  check_stream(connection, options, std::max(start, Lsn{positions.durable.load()}), remembered);
+  check_stream(connection, options, std::max(start, Lsn{positions.durable.load()}),
+               Lsn{positions.received.load()}, remembered);
   remembered.walsender_pid = connection.backend_pid();
 
   Session session(options, connection, start, builder, positions);
@@ -154,9 +156,11 @@ void Receiver::State::connect_and_pump() {
       backoff = kBackoffFirst;
     }
     if (error.sqlstate() == postgres::sqlstate::kUndefinedObject) {
-      error.with_hint(
-          "the publication has to be there before the slot is made: this slot can't be used, the copy is "
-          "needed again (cancel this migration and start anew)");
+      StreamLost lost(
+          error.message() + " at this place of the WAL: it has to be there before the slot is made",
+          std::string(kCopyAgain));
+      lost.on(options.server_name).with_sqlstate(error.sqlstate());
+      throw lost;
     }
     throw;
   }

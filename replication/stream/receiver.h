@@ -32,7 +32,11 @@ struct ReceiverOptions {
   std::string publication;
   bool binary = false;  // ask for binary values (done from 14 on; every published type must be safe)
   std::string system_identifier;  // expected of the server; empty = that of the first connection
-  std::uint32_t timeline = 0;     // expected of the server; 0 = that of the first connection
+  std::uint32_t timeline = 0;     // of the position that is applied; 0 = that of the first connection
+  // The server has failed over to a standby that kept the slot in step (17+), and its history shares
+  // everything that arrived: keeps the new timeline and returns, or throws to end the stream. Receiver's
+  // thread, before anything is received from there. Empty: another timeline ends the stream.
+  std::function<void(std::uint32_t timeline, base::Lsn fork)> on_failover;
   base::milliseconds status_interval{1'000};
   base::milliseconds retry_budget{
       300'000};  // how long a lost connection is tried again before the stream fails

@@ -10,6 +10,7 @@
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/stream/slot.h"
+#include "replication/stream/timeline.h"
 
 namespace replication::stream {
 namespace {
@@ -19,9 +20,6 @@ using base::Lsn;
 using base::milliseconds;
 using postgres::quote_identifier;
 
-constexpr const char* kCopyAgain =
-    "changes may be lost between the copy and here: the copy is needed again (cancel this migration and "
-    "start anew)";
 constexpr milliseconds kRoomInterval{20};     // between looks at the clock while the queue is full
 constexpr milliseconds kHoldInterval{1};      // between looks at the queue while apply is busy
 constexpr milliseconds kAskInterval{10'000};  // of silence, before the server is asked for an answer
@@ -36,8 +34,8 @@ constexpr milliseconds kGatherTime{10};
 constexpr std::uint32_t kLargeRead = 128;       // messages: about what a unix socket holds
 constexpr std::uint32_t kEventsPerClock = 128;  // a look at the clock costs as much as a message
 
-base::NeedsOperator gap(const ReceiverOptions& options, const std::string& message) {
-  base::NeedsOperator error(message, kCopyAgain);
+StreamLost gap(const ReceiverOptions& options, const std::string& message) {
+  StreamLost error(message, std::string(kCopyAgain));
   error.on(options.server_name);
   return error;
 }
@@ -52,23 +50,46 @@ std::vector<std::pair<std::string, std::string>> plugin_options(const ReceiverOp
   return list;
 }
 
-void check_server(postgres::Connection& connection, const ReceiverOptions& options, Remembered& remembered) {
+// Returns the timeline that the server is on.
+std::uint32_t check_server(postgres::Connection& connection, const ReceiverOptions& options,
+                           Remembered& remembered) {
   const auto system = connection.exec("IDENTIFY_SYSTEM");
   const auto identifier = system.text(0, 0);
   const auto timeline = static_cast<std::uint32_t>(system.integer(0, 1));
   const auto& wanted_identifier =
       options.system_identifier.empty() ? remembered.system_identifier : options.system_identifier;
-  const auto wanted_timeline = options.timeline == 0 ? remembered.timeline : options.timeline;
   if (!wanted_identifier.empty() && identifier != wanted_identifier) {
     throw gap(options, "another server answers at " + options.server.describe() + ": system identifier " +
                            identifier + " instead of " + wanted_identifier);
   }
-  if (wanted_timeline != 0 && timeline != wanted_timeline) {
-    throw gap(options, "the server is on timeline " + std::to_string(timeline) + " instead of " +
-                           std::to_string(wanted_timeline) + ": it was restored or a standby was promoted");
-  }
   remembered.system_identifier = identifier;
-  remembered.timeline = timeline;
+  return timeline;
+}
+
+// A promoted standby has what the old server had written up to the fork, and nothing that it wrote behind
+// that: whatever of it has arrived here would stay on the target for good. Only a slot that the server itself
+// kept in step sees the same changes from there on; one that came with a copy of the files may decode with
+// catalog rows that are gone.
+Lsn check_failover(postgres::Connection& connection, const ReceiverOptions& options, std::uint32_t before,
+                   std::uint32_t now, Lsn arrived) {
+  const auto what = "the server is on timeline " + std::to_string(now) + " instead of " +
+                    std::to_string(before) + ", it was restored or a standby was promoted";
+  const auto slot = options.on_failover ? slot_state(connection, options.slot) : std::nullopt;
+  if (!options.on_failover || !slot || !slot->failover) {
+    throw gap(options, what + (options.on_failover ? ", and slot " + quote_identifier(options.slot) +
+                                                         (slot ? " is no failover slot" : " isn't there")
+                                                   : ""));
+  }
+  const auto fork = fork_of(connection, now, before);
+  if (!fork) {
+    throw gap(options, what + ", and that timeline doesn't descend from the one before");
+  }
+  if (arrived > *fork) {
+    throw gap(options, what + "; its history forked at " + fork->to_string() + ", and changes up to " +
+                           arrived.to_string() +
+                           " that it never had were received before: the target may have them");
+  }
+  return *fork;
 }
 
 void check_slot(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered,
@@ -91,6 +112,11 @@ void check_slot(postgres::Connection& connection, const ReceiverOptions& options
                            (slot->invalidation_reason.empty() ? "" : ": " + slot->invalidation_reason) +
                            (slot->wal_status.empty() ? "" : " (wal_status " + slot->wal_status + ")"));
   }
+  // START_REPLICATION from a place that isn't there yet would silently pass over what is written up to there.
+  if (const Lsn end{slot->restart_lsn.value + slot->retained_bytes}; end < covered) {
+    throw gap(options, "the server's WAL ends at " + end.to_string() + ", before what was applied, " +
+                           covered.to_string() + ": it was set back to an earlier state");
+  }
   if (slot->confirmed_flush_lsn > covered) {
     throw gap(options, name + " is at " + slot->confirmed_flush_lsn.to_string() +
                            ", ahead of what was applied, " + covered.to_string());
@@ -111,10 +137,23 @@ void check_slot(postgres::Connection& connection, const ReceiverOptions& options
 
 }  // namespace
 
-void check_stream(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered,
+void check_stream(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered, Lsn arrived,
                   Remembered& remembered) {
-  check_server(connection, options, remembered);
-  check_slot(connection, options, covered, remembered.walsender_pid);
+  if (connection.exec("SELECT pg_catalog.pg_is_in_recovery()").boolean(0, 0)) {
+    throw base::Error("the server is a standby that isn't promoted yet", "give the primary's address")
+        .on(options.server_name)
+        .set_retryable(true);
+  }
+  const auto timeline = check_server(connection, options, remembered);
+  const auto before = remembered.timeline == 0 ? options.timeline : remembered.timeline;
+  const bool moved = before != 0 && timeline != before;
+  const Lsn fork =
+      moved ? check_failover(connection, options, before, timeline, std::max(covered, arrived)) : Lsn{};
+  check_slot(connection, options, covered, moved ? 0 : remembered.walsender_pid);
+  if (moved) {
+    options.on_failover(timeline, fork);
+  }
+  remembered.timeline = timeline;
   // What the server said so far (a collation warning at connect) is about the session, not about the stream.
   connection.take_notices();
 }

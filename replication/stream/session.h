@@ -32,15 +32,16 @@ struct Positions {
 // What earlier connections of this receiver found.
 struct Remembered {
   std::string system_identifier;  // has to be found again
-  std::uint32_t timeline = 0;     // too
+  std::uint32_t timeline = 0;     // too, or a later one that on_failover took
   int walsender_pid = 0;          // of the last connection: a walsender that is ours to end
 };
 
 // Throws an Error with the hint that the copy is needed again where the server, the slot or its position
 // don't fit; a retryable one where the slot is in use. The slot may be at `covered` at most: everything
-// before it is safe on the target.
+// before it is safe on the target. `arrived`: the end of what any connection brought, which may be on its way
+// there.
 void check_stream(postgres::Connection& connection, const ReceiverOptions& options, base::Lsn covered,
-                  Remembered& remembered);
+                  base::Lsn arrived, Remembered& remembered);
 
 class Session {
  public:

@@ -65,7 +65,7 @@ std::string try_describe_blockers(postgres::Connection& observer, int builder_pi
   } catch (const base::Stopped&) {
     return {};  // the statement that waits sees the stop as well, and is the one to end
   } catch (const base::Error& error) {
-    base::log::warn("can't see what slot creation waits for: " + error.describe());
+    base::log::warn("can't see who has transactions open: " + error.describe());
     return {};
   }
 }
@@ -150,6 +150,10 @@ postgres::Result create(postgres::Connection& connection, postgres::Connection& 
 
 }  // namespace
 
+std::string open_transactions(postgres::Connection& observer) {
+  return try_describe_blockers(observer, 0);
+}
+
 bool SlotState::invalidated() const {
   return !restart_lsn.valid() || wal_status == "lost" || !invalidation_reason.empty();
 }
@@ -165,7 +169,7 @@ std::optional<SlotState> slot_state(postgres::Connection& connection, const std:
           "THEN pg_catalog.pg_last_wal_receive_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END, "
           "restart_lsn), 0)::bigint, ") +
       (major >= 13 ? "wal_status, safe_wal_size, " : "NULL, NULL, ") +
-      (major >= 17 ? "invalidation_reason" : "NULL") +
+      (major >= 17 ? "invalidation_reason, failover" : "NULL, false") +
       " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + quote_literal(name));
   if (result.rows() == 0) {
     return std::nullopt;
@@ -185,24 +189,26 @@ std::optional<SlotState> slot_state(postgres::Connection& connection, const std:
     state.safe_wal_size = result.integer(0, 10);
   }
   state.invalidation_reason = result.text_or(0, 11, "");
+  state.failover = result.boolean(0, 12);
   return state;
 }
 
 CreatedSlot create_slot(postgres::Connection& connection, postgres::Connection& observer,
-                        const std::string& name, bool temporary, Deadline deadline,
-                        const WaitingFor& waiting) {
+                        const std::string& name, bool temporary, Deadline deadline, const WaitingFor& waiting,
+                        bool failover) {
   // The form without parentheses: 12 to 14 know no other, and 18 still takes it.
-  const auto result = create(connection, observer, name,
-                             "CREATE_REPLICATION_SLOT " + quote_identifier(name) +
-                                 (temporary ? " TEMPORARY" : "") + " LOGICAL pgoutput EXPORT_SNAPSHOT",
-                             deadline, waiting);
+  const auto result =
+      create(connection, observer, name,
+             "CREATE_REPLICATION_SLOT " + quote_identifier(name) + (temporary ? " TEMPORARY" : "") +
+                 " LOGICAL pgoutput " + (failover ? "(SNAPSHOT 'export', FAILOVER true)" : "EXPORT_SNAPSHOT"),
+             deadline, waiting);
   PGCUTOVER_CHECK(result.rows() == 1 && result.columns() >= 3,
                   "CREATE_REPLICATION_SLOT answers with one row");
   return {result.lsn(0, 1), result.text(0, 2)};
 }
 
 void ensure_slot(postgres::Connection& connection, postgres::Connection& observer, const std::string& name,
-                 Deadline deadline, const WaitingFor& waiting) {
+                 Deadline deadline, const WaitingFor& waiting, bool failover) {
   if (const auto existing = slot_state(connection, name)) {
     if (existing->plugin != "pgoutput" || existing->database != connection.database() ||
         existing->temporary || existing->invalidated()) {
@@ -216,7 +222,8 @@ void ensure_slot(postgres::Connection& connection, postgres::Connection& observe
     return;
   }
   create(connection, observer, name,
-         "SELECT pg_catalog.pg_create_logical_replication_slot(" + quote_literal(name) + ", 'pgoutput')",
+         "SELECT pg_catalog.pg_create_logical_replication_slot(" + quote_literal(name) + ", 'pgoutput'" +
+             (failover ? ", failover => true)" : ")"),
          deadline, waiting);
 }
 

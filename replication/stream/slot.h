@@ -9,12 +9,23 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "replication/base/deadline.h"
+#include "replication/base/error.h"
 #include "replication/base/lsn.h"
 #include "replication/postgres/connection.h"
 
 namespace replication::stream {
+
+// A stream that can't go on without losing changes, whatever is tried: the copy is needed again.
+class StreamLost : public base::NeedsOperator {
+ public:
+  using base::NeedsOperator::NeedsOperator;
+};
+inline constexpr std::string_view kCopyAgain =
+    "changes may be lost between the copy and here: the copy is needed again (cancel this migration and "
+    "start anew)";
 
 struct SlotState {
   std::string name;
@@ -28,6 +39,7 @@ struct SlotState {
   std::string wal_status;  // 13+: reserved, extended, unreserved, lost; "" on 12
   std::string
       invalidation_reason;  // 17+: wal_removed, rows_removed, idle_timeout...; "" where valid or before 17
+  bool failover = false;    // 17+: a standby may keep it in step
   std::optional<std::int64_t> safe_wal_size;  // 13+, bytes; nothing = no limit
   std::uint64_t retained_bytes = 0;           // from restart_lsn to the current insert position
 
@@ -36,6 +48,10 @@ struct SlotState {
 };
 // `connection` may be a walsender session as well.
 std::optional<SlotState> slot_state(postgres::Connection& connection, const std::string& name);
+
+// Those with a transaction id, prepared ones among them, the oldest first: "pid 4711 app=web idle in
+// transaction for 95 s". At most five by name; empty where there are none or they can't be seen.
+std::string open_transactions(postgres::Connection& observer);
 
 // While creation waits, called about once a second with those it waits for: "pid 4711 app=web idle in
 // transaction for 95 s, prepared transaction 'x' for 7 s". In the caller's thread.
@@ -52,13 +68,13 @@ struct CreatedSlot {
 // name is taken.
 CreatedSlot create_slot(postgres::Connection& connection, postgres::Connection& observer,
                         const std::string& name, bool temporary, base::Deadline deadline,
-                        const WaitingFor& waiting);
+                        const WaitingFor& waiting, bool failover = false);
 
 // The same without a snapshot, over SQL (for the slot made ahead in the opposite direction): both sessions
 // are ordinary ones of the slot's database. Nothing where a usable pgoutput slot of this name and database
 // exists; a StateError where another one has the name.
 void ensure_slot(postgres::Connection& connection, postgres::Connection& observer, const std::string& name,
-                 base::Deadline deadline, const WaitingFor& waiting);
+                 base::Deadline deadline, const WaitingFor& waiting, bool failover = false);
 
 // Moves an inactive slot forward to `lsn` (at most to what is flushed there); nothing where it is there or
 // active.

@@ -240,6 +240,11 @@ TEST_CASE("a stream that would have a gap is refused, with the reason and what t
     CHECK(text.find("ahead of what was applied, " + s.start.to_string()) != std::string::npos);
     CHECK(text.find("copy is needed again") != std::string::npos);
   }
+  SUBCASE("the server's WAL ends before what was applied") {
+    const auto text = s.failure_at(Lsn{s.start.value + (std::uint64_t{1} << 40)});
+    CHECK(text.find("it was set back to an earlier state") != std::string::npos);
+    CHECK(text.find("copy is needed again") != std::string::npos);
+  }
   SUBCASE("another plugin") {
     auto connection = s.database.sql();
     stream::drop_slot(connection, s.slot, soon());
