@@ -8,8 +8,10 @@
 #include "replication/apply/applier.h"
 #include "replication/apply/progress.h"
 #include "replication/base/error.h"
+#include "replication/catalog/server.h"
 #include "replication/journal/scan.h"
 #include "replication/pgoutput/relation_cache.h"
+#include "replication/snapshot/copy.h"
 #include "replication/stream/chunk.h"
 
 namespace cutover::cli {
@@ -141,8 +143,8 @@ int cat(const std::string& directory) {
   return static_cast<int>(ExitCode::done);
 }
 
-// Applies a journal to a database that holds what the first copy's snapshot showed, and the journal's own
-// beginning: a staging database, not the target of a run.
+// Applies a journal to a staging database, not to the target of a run: one that holds what the first copy's
+// snapshot showed at the journal's beginning, or a copy of the run's target, which says itself what it has.
 class Replay {
  public:
   Replay(const Invocation& invocation, const base::Stop& stop)
@@ -155,7 +157,7 @@ class Replay {
     if (segments.empty()) {
       throw base::UsageError("there is no journal in " + directory_, "see --spool");
     }
-    prepare(segments.front().header.begin_lsn);
+    prepare(segments.front().header);
     start();
     journal::scan(directory_, [this](const journal::Entry& entry) { feed(entry); });
     wait(segments.back().end_lsn);
@@ -168,11 +170,24 @@ class Replay {
   }
 
  private:
-  void prepare(base::Lsn begin) {
+  void prepare(const journal::Header& first) {
     auto& target = servers_.target();
-    if (steps::read_run(target)) {
-      throw base::StateError("the target belongs to a migration: its run applies the journal itself",
-                             "give a staging database that holds what the first copy saw");
+    const auto begin = first.begin_lsn;
+    if (const auto run = steps::read_run(target)) {
+      const auto facts = replication::catalog::server_facts(target);
+      if (run->target_system == facts.system_identifier && run->target_database == facts.database) {
+        throw base::StateError("the target belongs to a migration: its run applies the journal itself",
+                               "give a staging database: a copy of this one under another name, or one that "
+                               "holds what the first copy saw");
+      }
+      if (run->run_id != first.identity.run) {
+        throw base::StateError("the target is a copy of another migration's, the journal isn't of that",
+                               "give the --spool of that run");
+      }
+      if (!steps::step_done(target, "copy")) {
+        throw base::StateError("the target is a copy of one whose tables were not all copied yet",
+                               "copy it behind the step copy: `pgcutover run --until indexes`");
+      }
     }
     steps::create_schema(target);
     epoch_ = target
@@ -198,6 +213,10 @@ class Replay {
     options.server = servers_.info(steps::Side::target, "replay");
     options.direction = kDirection;
     options.token = replication::postgres::FencingToken(epoch_);
+    // Of tables that were read in snapshots of their own: what these showed is there already.
+    for (const auto& pending : replication::snapshot::pending_snapshots(servers_.target())) {
+      options.filters.push_back({pending.schema, pending.name, pending.snapshot, pending.marker});
+    }
     applier_ = std::make_unique<apply::Applier>(std::move(options), queue_);
     applier_->start();
   }

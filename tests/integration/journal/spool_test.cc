@@ -1,5 +1,6 @@
 // A run with --spool: what the source has been told is on disk, whatever dies.
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <string>
 
 #include "replication/base/error.h"
@@ -97,6 +98,47 @@ TEST_CASE(
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("a copy with a spool");
   scenario.stop_run(*run);
+}
+
+TEST_CASE(
+    "a copy of the target is brought up to date from the spool alone, whatever snapshots its tables had") {
+  const harness::TempDir directory("spool");
+  const auto spool = directory.file("changes");
+  const auto kept = directory.file("kept");
+  const std::vector<std::string> options{"--spool", spool, "--snapshot", "per-table"};
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  // Between slot and copy: both the table's snapshot and the spool have it.
+  auto begun = scenario.start_run("run.after-pre-data:stop", options);
+  const auto deadline = Deadline::in(milliseconds(60'000));
+  begun->wait_frozen(deadline);
+  write(scenario);
+  begun->kill9();
+  auto until = options;
+  until.insert(until.begin(), {"run", "--until", "indexes"});
+  REQUIRE(scenario.tool(until).exit_code == 0);
+  scenario.target().sql("postgres", std::string("CREATE DATABASE staging TEMPLATE ") + kDatabase);
+  write(scenario);
+
+  auto blocker = scenario.target().connect(kDatabase);
+  blocker.exec("BEGIN; LOCK TABLE spooled IN ACCESS EXCLUSIVE MODE");  // nothing of it may be released
+  auto run = scenario.start_run({}, options);
+  wait_confirmed(scenario, write(scenario));
+  run->kill9();
+  std::filesystem::copy(spool, kept);
+  blocker.exec("ROLLBACK");
+  const auto replay = [&](const std::string& database) {
+    return harness::Tool::run(
+        {"journal", "replay", "--spool", kept, "--target", scenario.target().conninfo(database, "mover")},
+        Deadline::in(milliseconds(60'000)));
+  };
+  const auto first = replay("staging");
+  REQUIRE_MESSAGE(first.exit_code == 0, first.output << first.errors);
+  CHECK(first.output.find(" 0 conflicts") != std::string::npos);
+  CHECK(scenario.target().value("staging", "SELECT count(*) FROM spooled") == "301");
+  CHECK(replay("staging").exit_code == 0);
+  CHECK(scenario.target().value("staging", "SELECT count(*) FROM spooled") == "301");
+  CHECK(replay(kDatabase).exit_code == 5);
 }
 
 TEST_CASE("a spool can be looked into, and replayed on a staging database, once") {
