@@ -329,6 +329,9 @@ void lock_tables(postgres::Connection& session, postgres::Connection& observer,
   sql += " IN SHARE ROW EXCLUSIVE MODE";
   session.exec("SET lock_timeout = " + std::to_string(options.lock_timeout.count()));
   std::string blockers;
+  // Holders get half of a short budget to end by themselves, so that ending them still helps.
+  const auto polite_until =
+      base::Deadline::in(deadline.remaining().value_or(base::milliseconds::max() / 2) / 2);
   for (int attempt = 1;; ++attempt) {
     session.exec("BEGIN");
     try {
@@ -344,10 +347,11 @@ void lock_tables(postgres::Connection& session, postgres::Connection& observer,
     blockers = describe_lock_holders(observer, published);
     if (deadline.expired()) {
       throw base::TimeoutError("the tables could not be locked: held by " + blockers,
-                               "end these transactions, or allow cancel-blockers in the plan")
+                               options.cancel_blockers ? "a longer lock-limit; or end these transactions"
+                                                       : "end these transactions, or --cancel-blockers")
           .on(session.server());
     }
-    if (attempt >= options.polite_attempts && options.cancel_blockers) {
+    if (options.cancel_blockers && (attempt >= options.polite_attempts || polite_until.expired())) {
       end_lock_holders(observer, published);
     }
     session.stop().wait(base::Deadline::in(base::milliseconds(attempt < 5 ? 30 * attempt : 200)));
