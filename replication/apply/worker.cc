@@ -242,10 +242,13 @@ std::optional<TargetPosition> Worker::settle(std::optional<base::Lsn> end,
   auto backoff = kBackoffFirst;
   for (bool repeated = false;; repeated = true) {
     try {
-      if (session_.ensure_open()) {
+      const bool opened = session_.ensure_open();
+      if (opened) {
         writer_.attach(session_.connection());
       }
-      if (repeated && stored_.valid() && already_committed(end)) {
+      // Also of a session that was given up for another reason: the server may have crashed meanwhile, and
+      // what it lost may not count as flushed by a position it has now.
+      if ((repeated || opened) && stored_.valid() && already_committed(repeated ? end : std::nullopt)) {
         return std::nullopt;
       }
       if (repeated && parts_written_) {

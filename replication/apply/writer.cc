@@ -40,9 +40,11 @@ void Writer::attach(postgres::Connection& connection) {
   connection_ = &connection;
   statements_.emplace();
   open_ = savepoint_ = false;
-  const auto block =
-      connection.one_row("SELECT pg_catalog.current_setting('wal_block_size')::pg_catalog.int8");
-  wal_block_bytes_ = static_cast<std::uint64_t>(block.integer(0, 0));
+  const auto sizes = connection.one_row(
+      "SELECT pg_catalog.current_setting('wal_block_size')::pg_catalog.int8, "
+      "pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))");
+  wal_block_bytes_ = static_cast<std::uint64_t>(sizes.integer(0, 0));
+  wal_segment_bytes_ = static_cast<std::uint64_t>(sizes.integer(0, 1));
 }
 
 void Writer::detach() {
@@ -105,6 +107,11 @@ void Writer::check(const Burst::Report& report) const {
         .with_sqlstate(failure.sqlstate)
         .set_retryable(true)
         .set_connection_usable(!postgres::sqlstate::ends_session(failure.sqlstate));
+  }
+  if (failure.what == Burst::What::progress) {  // nothing that the rows, sent in another way, would mend
+    throw base::Error("progress can't be written: " + failure.message)
+        .on(connection_->server())
+        .with_sqlstate(failure.sqlstate);
   }
 }
 
@@ -248,14 +255,13 @@ TargetPosition Writer::position() {
 }
 
 TargetPosition Writer::target_position(const postgres::Result& row) const {
-  TargetPosition position{row.lsn(0, 0), row.lsn(0, 1)};
-  // Right after a page boundary the insert position counts the next page's header (24 or 40 bytes), which is
-  // not written before the next record comes: it would never seem flushed on an idle server.
-  const auto within_page = position.insert_lsn.value % wal_block_bytes_;
-  if (within_page == 24 || within_page == 40) {
-    position.insert_lsn.value -= within_page;
-  }
-  return position;
+  return {record_end(row.lsn(0, 0), wal_block_bytes_, wal_segment_bytes_), row.lsn(0, 1)};
+}
+
+base::Lsn record_end(base::Lsn insert_lsn, std::uint64_t block_bytes, std::uint64_t segment_bytes) {
+  const bool first_page = insert_lsn.value % segment_bytes < block_bytes;
+  const std::uint64_t header = first_page ? 40 : 24;
+  return insert_lsn.value % block_bytes == header ? base::Lsn{insert_lsn.value - header} : insert_lsn;
 }
 
 }  // namespace replication::apply

@@ -38,6 +38,12 @@ struct TargetPosition {
   base::Lsn flush_lsn;
 };
 
+// Where the last record before a server's insert position ends. Right after a page boundary that position
+// counts the next page's header (40 bytes on the first page of a segment, 24 on others), which is not written
+// before the next record comes: it would never seem flushed on an idle server. 40 on another page is no
+// header, but the end of a record that began on the page before.
+base::Lsn record_end(base::Lsn insert_lsn, std::uint64_t block_bytes, std::uint64_t segment_bytes);
+
 class Writer {
  public:
   Writer(std::string direction, std::int64_t epoch) : direction_(std::move(direction)), epoch_(epoch) {}
@@ -83,7 +89,7 @@ class Writer {
   const std::int64_t epoch_;
   postgres::Connection* connection_ = nullptr;
   std::optional<StatementCache> statements_;
-  std::uint64_t wal_block_bytes_ = 8192;
+  std::uint64_t wal_block_bytes_ = 0, wal_segment_bytes_ = 0;
   bool open_ = false;       // a target transaction is open between parts
   bool savepoint_ = false;  // the part under way has one
 };

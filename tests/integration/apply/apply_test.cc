@@ -1,6 +1,7 @@
 #include <atomic>
 #include <doctest/doctest.h>
 
+#include "tests/harness/wait.h"
 #include "tests/integration/apply/stage.h"
 
 using namespace apply_stage;
@@ -404,4 +405,56 @@ TEST_CASE("a target that lost commits in a crash ends apply with an error that a
   stage.pump();
   CHECK(stage.failure().find("must be started again") != std::string::npos);
   CHECK(stage.target_value("SELECT string_agg(id::text, ',') FROM y") == "1");
+}
+
+TEST_CASE("a target that lost commits while its session was idle is noticed before anything is written") {
+  Stage stage("crashed_idle");
+  stage.both("CREATE TABLE y (id int PRIMARY KEY); CREATE TABLE z (id int)");
+  stage.target("CREATE SEQUENCE written; ALTER TABLE z ADD own int DEFAULT nextval('written')");
+  stage.publish();
+  auto options = stage.options();
+  options.batch_changes_max = 50;
+  stage.start(options);
+  stage.source("INSERT INTO y VALUES (1)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  const auto early = stage.target_value("SELECT applied_lsn FROM pgcutover.progress");
+  stage.source("INSERT INTO y VALUES (2)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.source("INSERT INTO z SELECT g FROM generate_series(1, 500) g");
+  stage.pump_part(302);  // BEGIN, the relation, six parts
+  harness::wait_until(soon(), "all parts are written", [&] {
+    return stage.target_value(
+               "SELECT last_value FROM written, pg_stat_activity WHERE application_name LIKE 'pgcutover "
+               "apply%' AND datname = current_database() AND state = 'idle in transaction'") == "300";
+  });
+  // A crash, of which apply sees nothing: it waits for the source, whose connection is lost as well.
+  stage.target(
+      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover "
+      "apply%' AND datname = current_database()");
+  stage.target("DELETE FROM y WHERE id = 2; UPDATE pgcutover.progress SET applied_lsn = '" + early + "'");
+  auto reset = std::make_shared<stream::Chunk>();
+  reset->reset = true;
+  REQUIRE(stage.queue.push(std::move(reset), 1, soon()));
+  stage.pump();
+  CHECK(stage.failure().find("must be started again") != std::string::npos);
+}
+
+TEST_CASE("a large transaction whose progress can't be moved is not committed without its earlier parts") {
+  Stage stage("unmoved");
+  stage.both("CREATE TABLE z (id int PRIMARY KEY)");
+  stage.publish();
+  // Refuses the position once, in the large transaction's last part.
+  stage.target(
+      "CREATE SEQUENCE calls; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+      "IF NEW.changes > OLD.changes + 100 AND nextval('public.calls') = 1 THEN RAISE 'refused'; END IF; "
+      "RETURN NEW; END $$; "
+      "CREATE TRIGGER refuse BEFORE UPDATE ON pgcutover.progress FOR EACH ROW EXECUTE FUNCTION refuse(); "
+      "ALTER TABLE pgcutover.progress ENABLE ALWAYS TRIGGER refuse");
+  auto options = stage.options();
+  options.batch_changes_max = 50;
+  stage.start(options);
+  stage.source("INSERT INTO z SELECT g FROM generate_series(1, 120) g");
+  stage.pump();
+  CHECK(stage.failure().find("progress can't be written: ") != std::string::npos);
+  CHECK(stage.target_value("SELECT count(*) FROM z") == "0");
 }
