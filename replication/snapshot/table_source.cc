@@ -219,6 +219,11 @@ TableSource::Tables TableSource::take_rewritten(Tables& tables) {
 }
 
 TableSource::Reading TableSource::begin_own(const Tables& tables) {
+  // Whoever waits for a lock that the other transaction has (a TRUNCATE of this very table) would be waited
+  // for here: neither ends, and the server can't see that both sessions are ours.
+  if (shared_ && shared_->usable() && shared_->in_transaction()) {
+    shared_->exec("COMMIT");
+  }
   if (!own_ || !own_->usable()) {
     own_.emplace(connect());
   }

@@ -143,6 +143,44 @@ TEST_CASE(
   CHECK(pending[1].name == "vacuumed");
 }
 
+TEST_CASE("a rewritten table is not locked on the source by a second session of the copy") {
+  Pair pair;
+  pair.source.sql("shop", "CREATE TABLE app.t (i int); INSERT INTO app.t VALUES (1)");
+  pair.restore_schema();
+  const HeldSnapshot held(pair.source);
+  const auto catalog = pair.catalog();
+  pair.source.sql("shop", "TRUNCATE app.t");
+  auto old = pair.source.connect("shop");
+  old.exec("BEGIN");
+  old.exec("SELECT txid_current()");
+  auto options = pair.copy_options();
+  options.exported_snapshot = held.name;
+  bool locked = false;
+  std::jthread releaser([&] {
+    try {
+      harness::wait_until(
+          base::Deadline::in(base::milliseconds(20'000)), "the copy waits for a snapshot of its own", [&] {
+            return pair.source.value(
+                       "shop",
+                       "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcutover copy' "
+                       "AND query LIKE '%backend_xid%'") != "0";
+          });
+      auto application = pair.source.connect("shop");
+      application.exec("SET lock_timeout = 3000");
+      application.exec("TRUNCATE app.t");
+      application.exec("INSERT INTO app.t VALUES (2), (3)");
+      locked = true;
+    } catch (const base::Error&) {
+      // the copy's lock was in the way
+    }
+    old.exec("COMMIT");
+  });
+  copy_tables(options, catalog.tables, pair.stop);
+  releaser.join();
+  CHECK(locked);
+  pair.check_same("app.t", 2);
+}
+
 TEST_CASE("a snapshot that reaches behind the slot waits for the old transaction to end") {
   Pair pair;
   pair.source.sql("shop", "CREATE TABLE app.t (i int); INSERT INTO app.t VALUES (1)");
