@@ -66,23 +66,24 @@ std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last
 }
 
 // Hash of the slice at `offset`; empty behind the end.
-std::string slice_hash(Connection& connection, base::Oid oid, std::int64_t offset) {
+std::string slice_hash(Connection& connection, base::Oid oid, std::int64_t offset, base::Deadline deadline) {
   Params params;
   params.integer(oid).integer(offset).integer(kSliceBytes);
-  const auto row = connection.one_row(
+  const auto row = connection.exec(
       "SELECT octet_length(d), encode(sha256(d), 'hex') FROM (SELECT lo_get($1::bigint::oid, $2::bigint, "
       "$3::int) AS d) s",
-      params);
+      params, deadline);
   return row.integer(0, 0) == 0 ? "" : row.text(0, 1);
 }
 
-bool same_content(Connection& source, Connection& target, const Object& a, const Object& b) {
+bool same_content(Connection& source, Connection& target, const Object& a, const Object& b,
+                  base::Deadline deadline) {
   if (a.first_hash != b.first_hash) {
     return false;
   }
   for (std::int64_t offset = kSliceBytes; a.may_be_long(); offset += kSliceBytes) {
-    const auto hash = slice_hash(source, a.oid, offset);
-    if (hash != slice_hash(target, a.oid, offset)) {
+    const auto hash = slice_hash(source, a.oid, offset, deadline);
+    if (hash != slice_hash(target, a.oid, offset, deadline)) {
       return false;
     }
     if (hash.empty()) {
@@ -92,21 +93,22 @@ bool same_content(Connection& source, Connection& target, const Object& a, const
   return true;
 }
 
-std::int64_t copy_content(Connection& source, Connection& target, base::Oid oid, bool exists) {
+std::int64_t copy_content(Connection& source, Connection& target, base::Oid oid, bool exists,
+                          base::Deadline deadline) {
   if (exists) {
-    target.one_value("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid));
+    target.exec("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid), deadline);
   }
-  target.one_value("SELECT lo_create($1::bigint::oid)", Params().integer(oid));
+  target.exec("SELECT lo_create($1::bigint::oid)", Params().integer(oid), deadline);
   for (std::int64_t offset = 0;; offset += kSliceBytes) {
     Params read;
     read.integer(oid).integer(offset).integer(kSliceBytes);
-    const auto slice = source.one_row("SELECT lo_get($1::bigint::oid, $2::bigint, $3::int)", read);
+    const auto slice = source.exec("SELECT lo_get($1::bigint::oid, $2::bigint, $3::int)", read, deadline);
     const auto hex = slice.view(0, 0);  // \x and two digits a byte
     const auto bytes = (static_cast<std::int64_t>(hex.size()) - 2) / 2;
     if (bytes > 0) {
       Params write;
       write.integer(oid).integer(offset).typed_text_view(hex, 17);  // bytea
-      target.exec("SELECT lo_put($1::bigint::oid, $2::bigint, $3)", write);
+      target.exec("SELECT lo_put($1::bigint::oid, $2::bigint, $3)", write, deadline);
     }
     if (bytes < kSliceBytes) {
       return offset + bytes;
@@ -114,7 +116,8 @@ std::int64_t copy_content(Connection& source, Connection& target, base::Oid oid,
   }
 }
 
-postgres::Result grants(Connection& connection, base::Oid oid, const std::string& roles) {
+postgres::Result grants(Connection& connection, base::Oid oid, const std::string& roles,
+                        base::Deadline deadline) {
   return connection.exec(
       "SELECT a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, "
       "a.is_grantable "
@@ -122,26 +125,28 @@ postgres::Result grants(Connection& connection, base::Oid oid, const std::string
       "LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee "
       "WHERE m.oid = $1::bigint::oid AND a.grantee <> m.lomowner AND (a.grantee = 0 OR r.rolname = ANY "
       "($2::text[]))",
-      Params().integer(oid).text(std::string_view(roles)));
+      Params().integer(oid).text(std::string_view(roles)), deadline);
 }
 
 void copy_rights_and_comment(Connection& source, Connection& target, const Object& object,
-                             const std::string& roles, bool owner_known) {
+                             const std::string& roles, bool owner_known, base::Deadline deadline) {
   const auto name = "LARGE OBJECT " + std::to_string(object.oid);
-  const auto before = grants(target, object.oid, roles);
+  const auto before = grants(target, object.oid, roles, deadline);
   for (int row = 0; row < before.rows(); ++row) {
-    target.exec("REVOKE ALL ON " + name + " FROM " + before.text(row, 1));
+    target.exec("REVOKE ALL ON " + name + " FROM " + before.text(row, 1), deadline);
   }
-  const auto wanted = grants(source, object.oid, roles);
+  const auto wanted = grants(source, object.oid, roles, deadline);
   for (int row = 0; row < wanted.rows(); ++row) {
     target.exec("GRANT " + wanted.text(row, 0) + " ON " + name + " TO " + wanted.text(row, 1) +
-                (wanted.boolean(row, 2) ? " WITH GRANT OPTION" : ""));
+                    (wanted.boolean(row, 2) ? " WITH GRANT OPTION" : ""),
+                deadline);
   }
   if (owner_known) {
-    target.exec("ALTER " + name + " OWNER TO " + postgres::quote_identifier(object.owner));
+    target.exec("ALTER " + name + " OWNER TO " + postgres::quote_identifier(object.owner), deadline);
   }
   target.exec("COMMENT ON " + name + " IS " +
-              (object.comment ? postgres::quote_literal(*object.comment) : std::string("NULL")));
+                  (object.comment ? postgres::quote_literal(*object.comment) : std::string("NULL")),
+              deadline);
 }
 
 class Refresh {
@@ -187,7 +192,7 @@ class Refresh {
 
   void settle(const Object& our, const Object* their) {
     const bool owner_known = std::find(roles_.begin(), roles_.end(), our.owner) != roles_.end();
-    const bool content = their == nullptr || !same_content(source_, target_, our, *their);
+    const bool content = their == nullptr || !same_content(source_, target_, our, *their, deadline_);
     const bool rights = content || our.rights != their->rights || our.comment != their->comment ||
                         (owner_known && our.owner != their->owner);
     if (!rights) {
@@ -199,9 +204,9 @@ class Refresh {
     }
     begin();
     if (content) {
-      bytes_ += copy_content(source_, target_, our.oid, their != nullptr);
+      bytes_ += copy_content(source_, target_, our.oid, their != nullptr, deadline_);
     }
-    copy_rights_and_comment(source_, target_, our, roles_literal_, owner_known);
+    copy_rights_and_comment(source_, target_, our, roles_literal_, owner_known, deadline_);
     if (!owner_known) {
       base::log::warn("large object " + std::to_string(our.oid) + ": its owner " + our.owner +
                       " doesn't exist on the target, ours keeps it");
@@ -214,7 +219,7 @@ class Refresh {
       return;
     }
     begin();
-    target_.one_value("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid));
+    target_.exec("SELECT lo_unlink($1::bigint::oid)", Params().integer(oid), deadline_);
     count();
   }
 
