@@ -21,7 +21,7 @@ using base::Deadline;
 using base::milliseconds;
 namespace snapshot = replication::snapshot;
 
-constexpr milliseconds kReach{60'000};
+constexpr milliseconds kReach{60'000};  // outside the pause: a marker, a lock
 constexpr std::size_t kBlockBytes = std::size_t{128} << 10;
 constexpr std::size_t kObjectsNamed = 5;
 
@@ -39,6 +39,21 @@ bool alike(postgres::Connection& from, postgres::Connection& to, const catalog::
   return here == there.get();
 }
 
+// Somebody reads it, on a side that nobody uses yet: not for long, or a person has to know. Whoever waits for
+// this lock makes later readers wait.
+void lock(postgres::Connection& to, const catalog::Table& table, Deadline deadline) {
+  try {
+    to.exec("LOCK TABLE ONLY " + table.qualified() + " IN ACCESS EXCLUSIVE MODE",
+            Deadline::in(kReach).sooner(deadline));
+  } catch (const base::TimeoutError&) {
+    throw base::TimeoutError("unlogged table " + table.display() + " on the " + to.server() +
+                                 " is in use there and can't be copied again",
+                             "pg_blocking_pids() there says who; let that session end, then try again")
+        .on(to.server())
+        .at(table.display());
+  }
+}
+
 // Foreign keys may point at it from other unlogged tables: then it can't be truncated alone.
 void empty(postgres::Connection& to, const catalog::Table& table, Deadline deadline) {
   const bool referenced = to.one_value(
@@ -52,6 +67,7 @@ void copy_rows(postgres::Connection& from, postgres::Connection& to, const catal
                const postgres::FencingToken& token, Deadline deadline) {
   postgres::Transaction transaction(to);
   to.exec("SET LOCAL session_replication_role = replica");
+  lock(to, table, deadline);
   empty(to, table, deadline);
   {
     postgres::CopyIn in(to, snapshot::copy_in_sql(table, false));
