@@ -61,9 +61,11 @@ struct CheckInput {
 // In the order of the groups below: server, privileges, tables, clients, capacity.
 base::Findings run_checks(const CheckInput& input);
 
-// "table public.a": what --reset-target would drop. Objects of extensions, the system's and our own aren't
+// "table public.a": what is in the way of a schema. Objects of extensions, the system's and our own aren't
 // there.
 std::vector<std::string> target_objects(postgres::Connection& target);
+// What --reset-target would drop: these, and what a provider may have put into an empty database.
+std::vector<std::string> objects_to_drop(postgres::Connection& target);
 
 // "a, b, c and 4 more"
 std::string list_text(const std::vector<std::string>& items, std::size_t shown = 5);

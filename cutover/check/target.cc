@@ -72,6 +72,34 @@ std::vector<std::string> target_objects(postgres::Connection& target) {
   return names;
 }
 
+std::vector<std::string> objects_to_drop(postgres::Connection& target) {
+  auto names = target_objects(target);
+  const postgres::Result rows = target.exec(R"(
+    SELECT pg_catalog.pg_describe_object(o.class, o.oid, 0) FROM (
+      SELECT tableoid AS class, oid FROM pg_catalog.pg_operator UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_opclass UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_opfamily UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_collation UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_conversion UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_ts_config UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_ts_dict UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_ts_parser UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_ts_template UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_cast UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_language UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_am UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_event_trigger UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_foreign_server UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_foreign_data_wrapper UNION ALL
+      SELECT tableoid, oid FROM pg_catalog.pg_default_acl) o
+     WHERE o.oid >= 16384 AND NOT EXISTS (
+             SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0
+                AND d.deptype IN ('e', 'i')) ORDER BY 1)");
+  for (int i = 0; i < rows.rows(); ++i)
+    names.push_back(rows.text(i, 0));
+  return names;
+}
+
 void check_target_content(Context& context) {
   if (context.resuming)
     return;
@@ -79,7 +107,8 @@ void check_target_content(Context& context) {
     check_existing_tables(context);
     return;
   }
-  const auto names = target_objects(context.target.connection);
+  const auto names = context.input.reset_target ? objects_to_drop(context.target.connection)
+                                                : target_objects(context.target.connection);
   if (names.empty())
     return;
   const std::string database = context.target.facts.database;

@@ -72,7 +72,7 @@ std::string dropped_text(const plan::Plan& plan, replication::postgres::Connecti
       names.push_back("rows of " + name);
     }
   } else {
-    names = check::target_objects(target);
+    names = check::objects_to_drop(target);
   }
   std::string text = "--reset-target, before the first step, drops " + std::to_string(names.size()) +
                      " object(s) on the target:\n";

@@ -62,9 +62,12 @@ constexpr const char* kLeaves =
     "WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e') "
     "LIMIT $1";
 
-// By asking what depends on each schema, and on nothing else that goes with it.
+// By asking what depends on each schema, and on nothing else that goes with it. DROP AGGREGATE doesn't know
+// an empty list of arguments.
 constexpr const char* kObjectsOfSchemas =
-    "SELECT CASE o.type WHEN 'statistics object' THEN 'statistics' ELSE o.type END, o.identity "
+    "SELECT CASE o.type WHEN 'statistics object' THEN 'statistics' WHEN 'aggregate' THEN 'routine' ELSE "
+    "o.type "
+    "END, o.identity "
     "FROM pg_namespace n "
     "JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = 'n', "
     "LATERAL pg_identify_object(d.classid, d.objid, 0) o "
@@ -72,6 +75,13 @@ constexpr const char* kObjectsOfSchemas =
     "AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT 1 FROM pg_depend e "
     "WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0 AND e.deptype IN ('e', 'i', 'a')) "
     "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT $1";
+
+// Each takes a lock until its transaction ends. Repeats what a kill cut off.
+void drop_large_objects(postgres::Connection& connection) {
+  while (connection.one_value("SELECT count(lo_unlink(oid)) FROM (SELECT oid FROM pg_largeobject_metadata "
+                              "LIMIT 100) few") != "0") {
+  }
+}
 
 // Default rights of roles and schemas: revoked until each is what it is without an entry, which then goes.
 void drop_default_rights(postgres::Connection& connection) {
@@ -124,7 +134,11 @@ void drop_everything(postgres::Connection& connection, const std::string& extens
       "SELECT 'CAST (' || format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL) || ')' "
       "FROM pg_cast x WHERE oid >= 16384" +
           std::string(kOurs));
-  connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
+  drop_each(connection, "SELECT 'LANGUAGE ' || quote_ident(lanname) FROM pg_language x WHERE oid >= 16384" +
+                            std::string(kOurs));
+  drop_each(connection, "SELECT 'ACCESS METHOD ' || quote_ident(amname) FROM pg_am x WHERE oid >= 16384" +
+                            std::string(kOurs));
+  drop_large_objects(connection);
   drop_default_rights(connection);
   const auto schemas = connection.exec(
       "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
@@ -198,10 +212,8 @@ std::vector<std::string> tables_to_empty(postgres::Connection& connection,
 void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter) {
   const auto content = catalog::load(connection, filter);
   const auto tables = filled(connection, content);
-  postgres::Transaction transaction(connection);
-  connection.exec("SET LOCAL session_replication_role = replica");
   // DELETE, where a table that stays has a foreign key to one that is emptied: TRUNCATE would want it too.
-  for (const auto* table : tables) {
+  const auto empty = [&](const catalog::Table* table) {
     const bool referenced = connection
                                 .one_row(
                                     "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
@@ -210,11 +222,18 @@ void empty_tables(postgres::Connection& connection, const catalog::TableFilter& 
                                 .boolean(0, 0);
     connection.exec((referenced ? "DELETE FROM ONLY " : "TRUNCATE ONLY ") + table->qualified(),
                     base::Deadline::never());
+  };
+  for (std::size_t i = 0; i < tables.size();) {  // not all of them in one: each takes a handful of locks
+    postgres::Transaction transaction(connection);
+    connection.exec("SET LOCAL session_replication_role = replica");
+    for (const auto end = std::min(i + kDroppedAtOnce, tables.size()); i < end; ++i) {
+      empty(tables[i]);
+    }
+    transaction.commit_or_throw();
   }
   if (content.large_objects > 0) {
-    connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata", base::Deadline::never());
+    drop_large_objects(connection);
   }
-  transaction.commit_or_throw();
 }
 
 std::string extension_names(postgres::Connection& connection) {
@@ -230,7 +249,7 @@ void reset_target(postgres::Connection& target, const plan::Plan& plan) {
     }
     return;
   }
-  const auto names = check::target_objects(target);
+  const auto names = check::objects_to_drop(target);
   drop_everything(target, extension_names(target));
   for (const auto& name : names) {
     base::log::warn("--reset-target dropped " + name);

@@ -26,8 +26,8 @@ void put_back_public_schema(postgres::Connection& connection, const std::string&
 // Tables of the filter that hold rows, and "large objects", as a person knows them.
 std::vector<std::string> tables_to_empty(postgres::Connection& connection,
                                          const catalog::TableFilter& filter);
-// Empties every table of the filter that holds rows, and the large objects. One transaction; nothing but rows
-// goes.
+// Empties every table of the filter that holds rows, and the large objects; nothing but rows goes. Some at a
+// time in a transaction.
 void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter);
 
 // The database's extensions as a text[] value.

@@ -1,18 +1,29 @@
 // Emptying a database that holds more than one transaction can lock.
 #include "cutover/steps/reset.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
+#include <string>
 
+#include "cutover/check/check.h"
 #include "replication/base/error.h"
 #include "tests/harness/cluster.h"
 
 namespace steps = cutover::steps;
 
+namespace {
+
+harness::ClusterOptions few_locks() {
+  return {.name = "target",
+          .conf = {"max_locks_per_transaction = 10", "max_connections = 20", "shared_buffers = 1MB",
+                   "max_prepared_transactions = 0"}};
+}
+
+}  // namespace
+
 TEST_CASE(
     "a partitioned table with more leaves than a transaction can lock is dropped, and all that is there") {
-  const harness::Cluster server({.name = "target",
-                                 .conf = {"max_locks_per_transaction = 10", "max_connections = 20",
-                                          "shared_buffers = 1MB", "max_prepared_transactions = 0"}});
+  const harness::Cluster server(few_locks());
   server.sql("postgres", "CREATE DATABASE shop TEMPLATE template0");
   auto connection = server.connect("shop");
   connection.exec(
@@ -40,4 +51,60 @@ TEST_CASE(
   CHECK(connection.one_value("SELECT count(*) FROM pg_namespace WHERE nspname = 'app'") == "0");
   CHECK(connection.one_value("SELECT count(*) FROM pg_extension") == "1");
   steps::drop_everything(connection, steps::extension_names(connection));  // nothing left to do
+}
+
+TEST_CASE("more rows' tables and large objects than a transaction can lock are emptied") {
+  const harness::Cluster server(few_locks());
+  server.sql("postgres", "CREATE DATABASE shop TEMPLATE template0");
+  auto connection = server.connect("shop");
+  for (int table = 0; table < 150; ++table) {
+    const auto name = "t" + std::to_string(table);
+    connection.exec("CREATE TABLE " + name + " (id serial PRIMARY KEY, v text UNIQUE); INSERT INTO " + name +
+                    " (v) VALUES ('x')");
+  }
+  connection.exec("SELECT lo_create(0) FROM generate_series(1, 1500)");
+  CHECK_THROWS_AS(connection.exec("SELECT lo_unlink(oid) FROM pg_largeobject_metadata"),
+                  replication::base::Error);
+  CHECK(steps::tables_to_empty(connection, {}).size() == 151);
+  steps::empty_tables(connection, {});
+  CHECK(steps::tables_to_empty(connection, {}).empty());
+  CHECK(connection.one_value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "150");
+
+  connection.exec("SELECT lo_create(0) FROM generate_series(1, 1500)");
+  steps::drop_everything(connection, steps::extension_names(connection));
+  CHECK(cutover::check::target_objects(connection).empty());
+}
+
+TEST_CASE("what is dropped was listed, whatever its kind") {
+  const harness::Cluster server({.name = "target"});
+  server.sql("postgres", "CREATE DATABASE shop TEMPLATE template0");
+  auto connection = server.connect("shop");
+  connection.exec(R"(
+    CREATE SCHEMA "odd "" one"; SET search_path = "odd "" one";
+    CREATE AGGREGATE number(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
+    CREATE AGGREGATE middle(float8 ORDER BY anyelement) (SFUNC = ordered_set_transition, STYPE = internal,
+      FINALFUNC = percentile_disc_final, FINALFUNC_EXTRA);
+    CREATE FUNCTION less(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 < $2';
+    CREATE OPERATOR <<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = less);
+    CREATE OPERATOR CLASS ints FOR TYPE int USING btree AS OPERATOR 3 =, FUNCTION 1 btint4cmp(int, int);
+    CREATE COLLATION plain FROM "C";
+    CREATE CONVERSION latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+    CREATE TEXT SEARCH CONFIGURATION words (COPY = pg_catalog.english);
+    CREATE TYPE pair AS (a int, b int);
+    CREATE CAST (pair AS text) WITH INOUT;
+    CREATE FUNCTION fired() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+    CREATE EVENT TRIGGER "on any" ON ddl_command_end EXECUTE FUNCTION fired();
+    CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER "far away" FOREIGN DATA WRAPPER wrapper;
+    CREATE LANGUAGE own HANDLER plpgsql_call_handler;
+    CREATE ACCESS METHOD stored TYPE TABLE HANDLER heap_tableam_handler;
+    ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC)");
+  const auto listed = cutover::check::objects_to_drop(connection);
+  for (const std::string word :
+       {"operator ", "operator class ", "collation ", "conversion ", "configuration ", "cast ",
+        "event trigger ", "wrapper ", "server ", "language ", "access method ", "default "}) {
+    CHECK_MESSAGE(std::ranges::any_of(listed, [&](const auto& name) { return name.find(word) != name.npos; }),
+                  word);
+  }
+  steps::drop_everything(connection, steps::extension_names(connection));
+  CHECK(cutover::check::objects_to_drop(connection).empty());
 }
