@@ -140,11 +140,13 @@ void drop_everything(postgres::Connection& connection, const std::string& extens
                             std::string(kOurs));
   drop_large_objects(connection);
   drop_default_rights(connection);
+  // What depends on one as a publication FOR TABLES IN SCHEMA does ('a') goes with it by itself.
   const auto schemas = connection.exec(
       "SELECT nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', "
       "'pgcutover', 'public') AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = "
       "'pg_namespace'::regclass "
-      "AND d.refobjid = n.oid) AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = "
+      "AND d.refobjid = n.oid AND d.deptype <> 'a') AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE "
+      "e.classid = "
       "'pg_namespace'::regclass "
       "AND e.objid = n.oid AND e.deptype = 'e')");
   for (int row = 0; row < schemas.rows(); ++row) {
