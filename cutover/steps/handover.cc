@@ -358,6 +358,19 @@ void transaction_findings(Context& context, Side from, base::Findings& findings)
   }
 }
 
+// Its worker is no client session: the fence doesn't end it, and it would go on writing on the closed side.
+void subscription_findings(Context& context, Side from, base::Findings& findings) {
+  const auto rows = context.servers.at(from).exec(
+      "SELECT subname FROM pg_catalog.pg_subscription WHERE subenabled AND subdbid = "
+      "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1");
+  for (int i = 0; i < rows.rows(); ++i) {
+    findings.push_back(blocking("subscription", from, rows.text(i, 0),
+                                "subscription " + rows.text(i, 0) + " writes into this database",
+                                "ALTER SUBSCRIPTION " + postgres::quote_identifier(rows.view(i, 0)) +
+                                    " DISABLE;  and hand it over as docs/content.md#subscriptions says"));
+  }
+}
+
 // What the stream doesn't carry would be missing on the side that opens: every table has to be published on
 // this side and to be there, alike, on the other one.
 void schema_findings(Context& context, Side from, base::Findings& findings) {
@@ -456,6 +469,7 @@ std::int64_t open_conflicts(Context& context, Side side) {
 base::Findings handover_findings(Context& context, Side from, Link& link) {
   base::Findings findings;
   transaction_findings(context, from, findings);
+  subscription_findings(context, from, findings);
   opposite_findings(context, from, findings);
   schema_findings(context, from, findings);
   sequence_findings(context, from, findings);
