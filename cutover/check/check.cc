@@ -76,6 +76,8 @@ void check_objects(Context& context) {
   }
   check_left_out(context);
   check_event_triggers(context);
+  check_publications(context);
+  check_subscriptions(context);
   check_target_row_security(context);
   check_extension_tables(context);
 }
@@ -183,7 +185,9 @@ const std::vector<FindingKind>& finding_kinds() {
       {"prepared-transactions", "a prepared transaction is open"},
       {"long-transactions", "a transaction is open for long"},
       {"foreign-slots", "another consumer's slot won't follow"},
-      {"subscription", "a subscription writes into the source"},
+      {"publications", "publications of the source's own"},
+      {"subscriptions", "subscriptions of the source, whether they are enabled or not"},
+      {"subscription", "a subscription writes into the side that closes"},
       {"scheduled-jobs", "scheduled jobs run inside the database"},
       {"max-connections", "too few connections are free"},
       {"max-locks", "too many tables for the lock table"},

@@ -38,6 +38,9 @@ struct CheckInput {
   bool keyless_full = false;
   // Unlogged tables arrive with their rows.
   bool unlogged_data = true;
+  // The source's own publications and subscriptions are made on the target.
+  bool copy_publications = false;
+  bool copy_subscriptions = false;
   // Roles that the target lacks are made; false: they must be there.
   bool create_roles = true;
   // A value of this size or more is named.

@@ -195,7 +195,7 @@ void check_other_replication(Context& context) {
                        " writes into this database; its worker is no client "
                        "session, so the fence doesn't end it",
                    "ALTER SUBSCRIPTION " + quote_identifier(subscriptions.view(i, 0)) +
-                       " DISABLE;  and make it anew on the target after the switch");
+                       " DISABLE;  and hand it over to the target as docs/content.md#subscriptions says");
   }
 }
 

@@ -72,6 +72,8 @@ void check_outside_stream(Context& context);
 void check_roles(Context& context);
 void check_left_out(Context& context);
 void check_event_triggers(Context& context);
+void check_publications(Context& context);
+void check_subscriptions(Context& context);
 void check_target_row_security(Context& context);
 void check_inherited_order(Context& context);
 void check_extension_tables(Context& context);

@@ -8,6 +8,7 @@
 #include "replication/catalog/roles.h"
 #include "replication/postgres/quote.h"
 #include "replication/snapshot/roles.h"
+#include "replication/snapshot/stream_objects.h"
 
 namespace cutover::check {
 namespace {
@@ -132,6 +133,68 @@ void check_event_triggers(Context& context) {
           "ALTER EVENT TRIGGER " + quote_identifier(rows.view(i, 0)) +
               " DISABLE;  for the time of the migration, where it refuses or changes what others do");
     }
+  }
+}
+
+void check_publications(Context& context) {
+  if (!context.restores()) {
+    return;
+  }
+  const bool copied = context.input.copy_publications;
+  const auto rows = context.source.connection.exec(
+      "SELECT pubname, puballtables OR " +
+          std::string(context.source.facts.version >= 150000
+                          ? "EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = p.oid)"
+                          : "false") +
+          " FROM pg_catalog.pg_publication p WHERE NOT starts_with(pubname, $1) ORDER BY 1",
+      {std::string(replication::snapshot::kOwnPublications)});
+  std::vector<std::string> names;
+  for (int i = 0; i < rows.rows(); ++i) {
+    names.push_back(rows.text(i, 0));
+    if (copied && rows.boolean(i, 1) && !context.target.facts.superuser) {
+      context.warns(
+          context.target, "publications", rows.text(i, 0),
+          "publication " + rows.text(i, 0) + " is for all tables or a schema: only a superuser may make it",
+          "make it on the target by hand after the switch");
+    }
+  }
+  if (!names.empty()) {
+    context.warns(
+        context.source, "publications", "",
+        std::to_string(names.size()) + " publication(s) (" + list_text(names) +
+            (copied ? ") will be made on the target too; who subscribes to them stays with this server"
+                    : ") are not moved"),
+        copied ? "move each subscriber yourself: docs/content.md#publications"
+               : "--publications copy makes them on the target");
+  }
+}
+
+void check_subscriptions(Context& context) {
+  if (!context.restores()) {
+    return;
+  }
+  const auto rows = context.source.connection.exec(
+      "SELECT subname FROM pg_catalog.pg_subscription WHERE subdbid = "
+      "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1");
+  std::vector<std::string> names;
+  for (int i = 0; i < rows.rows(); ++i) {
+    names.push_back(rows.text(i, 0));
+  }
+  if (names.empty()) {
+    return;
+  }
+  const auto listed = std::to_string(names.size()) + " subscription(s) (" + list_text(names) + ")";
+  if (!context.input.copy_subscriptions) {
+    context.warns(context.source, "subscriptions", "", listed + " are not moved",
+                  "--subscriptions copy-disabled makes them on the target, disabled and without a slot");
+  } else if (!context.source.facts.superuser || !context.target.facts.superuser) {
+    context.warns(context.source, "subscriptions", "",
+                  listed + " can't be moved: only superusers on both sides may read and make them",
+                  "make them on the target by hand: docs/content.md#subscriptions");
+  } else {
+    context.warns(context.source, "subscriptions", "",
+                  listed + " will be made on the target, disabled and without a slot",
+                  "hand each over as docs/content.md#subscriptions says, never by ENABLE alone");
   }
 }
 

@@ -161,6 +161,17 @@ void add_plan_options(std::vector<Option>& table) {
                       [](Invocation& i, const Value& v) {
                         i.plan.unlogged_data = word<bool>(v, {{"data", true}, {"no-data", false}});
                       }));
+  table.push_back(one("publications", "", "skip|copy", "",
+                      "the source's own publications: make them on the target too (default skip)",
+                      [](Invocation& i, const Value& v) {
+                        i.plan.copy_publications = word<bool>(v, {{"skip", false}, {"copy", true}});
+                      }));
+  table.push_back(one(
+      "subscriptions", "", "skip|copy-disabled", "",
+      "the source's subscriptions: make them on the target too, disabled and without a slot (default skip)",
+      [](Invocation& i, const Value& v) {
+        i.plan.copy_subscriptions = word<bool>(v, {{"skip", false}, {"copy-disabled", true}});
+      }));
   table.push_back(one("roles", "", "create|require", "",
                       "roles that the target lacks: make them, or refuse to begin (default create)",
                       [](Invocation& i, const Value& v) {

@@ -106,6 +106,8 @@ struct Plan {
   bool unlogged_data = true;          // rows of unlogged tables are moved; false = they arrive empty
   bool follow_schema = false;         // schema changes of the safe kinds are made on the other side too
   bool create_roles = true;           // make the roles that the target lacks; false = they must be there
+  bool copy_publications = false;     // the user's, made on the target with the schema
+  bool copy_subscriptions = false;    // the same, disabled and without a slot
   std::vector<std::string> accepted;  // findings that shall not block: "id" or "id:object"
   Content content = Content::all;
   int copy_jobs = 2;

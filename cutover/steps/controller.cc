@@ -36,6 +36,8 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   input.reset_target = reset_target;
   input.keyless_full = plan.keyless_full;
   input.unlogged_data = plan.unlogged_data;
+  input.copy_publications = plan.copy_publications;
+  input.copy_subscriptions = plan.copy_subscriptions;
   input.create_roles = plan.create_roles;
   input.failover_slots = plan.slot_failover;
   input.jobs = plan.copy_jobs;

@@ -40,9 +40,13 @@ const snapshot::SchemaArchive& Preparation::schema_archive() {
   if (!archive_) {
     const auto tools = snapshot::SchemaTools::locate(context_.plan.pg_bindir, source().server_major(),
                                                      context_.servers.stop());
-    archive_ =
-        std::make_unique<snapshot::SchemaArchive>(tools, context_.servers.info(Side::source, "dump"),
-                                                  snapshot_, context_.plan.tables, context_.servers.stop());
+    const snapshot::StreamObjects wanted{context_.plan.copy_publications, context_.plan.copy_subscriptions};
+    if (wanted.subscriptions) {
+      snapshot::register_subscription_secrets(source());
+    }
+    archive_ = std::make_unique<snapshot::SchemaArchive>(tools, context_.servers.info(Side::source, "dump"),
+                                                         snapshot_, context_.plan.tables,
+                                                         context_.servers.stop(), wanted);
     if (context_.plan.indexes_later) {
       archive_->put_off_secondary_indexes();
     }
@@ -203,11 +207,17 @@ void Preparation::restore_indexes() {
   indexes_.reset();
   schema_archive().restore_post_data(context_.servers.info(Side::target, "restore"), context_.token,
                                      context_.plan.index_jobs);
+  // Those of the user: no switch is possible before they are there, and nobody is let in.
+  auto message =
+      snapshot::restore_stream_objects(context_.servers.info(Side::target, "restore"), context_.token,
+                                       schema_archive().stream_objects(), context_.servers.stop())
+          .summary();
   archive_.reset();
   if (context_.plan.indexes_later) {
     put_fact(target(), context_.token, kIndexesLeft, "yes");
+    message += (message.empty() ? "" : "; ") + std::string("secondary indexes are left for later");
   }
-  done("indexes", context_.plan.indexes_later ? "secondary indexes are left for later" : "");
+  done("indexes", message);
   fault_point("run.after-indexes");
 }
 

@@ -48,18 +48,6 @@ bool superuser(Connection& connection) {
   return connection.one_value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
 }
 
-// Where we may: the statements that follow in this transaction are written to no log and to no statistics.
-void keep_statements_out_of_the_log(Connection& target) {
-  target.exec(
-      "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1; SET LOCAL log_duration = "
-      "off; "
-      "SET LOCAL log_min_error_statement = 'panic'; SET LOCAL pg_stat_statements.track_utility = off; "
-      "SET LOCAL pgaudit.log = 'none'");
-  if (target.server_version() >= 130000) {
-    target.exec("SET LOCAL log_min_duration_sample = -1; SET LOCAL log_transaction_sample_rate = 0");
-  }
-}
-
 std::string yes(bool value, const char* word) {
   return (value ? " " : " NO") + std::string(word);
 }
@@ -80,6 +68,9 @@ class Maker {
       return {};
     }
     const bool super = superuser(target_);
+    if (super) {
+      keep_transactions_out_of_the_log(target_);
+    }
     postgres::Transaction transaction(target_);
     if (super) {
       keep_statements_out_of_the_log(target_);
@@ -249,6 +240,21 @@ void restore_rights(Connection& source, Connection& target, const std::set<std::
 }
 
 }  // namespace
+
+void keep_statements_out_of_the_log(Connection& target) {
+  target.exec(
+      "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1; SET LOCAL log_duration = "
+      "off; "
+      "SET LOCAL log_min_error_statement = 'panic'; SET LOCAL pg_stat_statements.track_utility = off; "
+      "SET LOCAL pgaudit.log = 'none'");
+  if (target.server_version() >= 130000) {
+    target.exec("SET LOCAL log_min_duration_sample = -1");
+  }
+}
+
+void keep_transactions_out_of_the_log(Connection& target) {
+  target.exec("SET log_transaction_sample_rate = 0");
+}
 
 std::string undo_schema_sql() {
   return "CREATE TABLE IF NOT EXISTS pgcutover.undo (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, sql "

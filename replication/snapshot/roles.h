@@ -21,6 +21,11 @@ namespace replication::snapshot {
 
 std::string undo_schema_sql();  // DDL (idempotent) of pgcutover.undo
 
+// Before that transaction: whether all of it is logged as a sample is decided when it begins.
+void keep_transactions_out_of_the_log(postgres::Connection& target);
+// The statements that follow in this transaction are written to no log and to no statistics. For superusers.
+void keep_statements_out_of_the_log(postgres::Connection& target);
+
 struct RolesMade {
   std::vector<std::string> created;
   std::vector<std::string> without_password;  // log in on the source, and can't here until they get one

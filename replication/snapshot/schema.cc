@@ -68,10 +68,12 @@ void write_file(const std::string& path, const std::string& text) {
   }
 }
 
-void run(std::vector<std::string> argv, std::map<std::string, std::string> env, const base::Stop& stop) {
+// Returns what it wrote to stdout.
+std::string run(std::vector<std::string> argv, std::map<std::string, std::string> env,
+                const base::Stop& stop) {
   const auto program = argv.front();
   env["LC_MESSAGES"] = "C";
-  const auto result =
+  auto result =
       base::run_command({std::move(argv), std::move(env), {}}, base::Deadline::in(kProgramMax), stop);
   if (result.exit_code != 0) {
     // libpq's own words, untranslated: how the session ended, or that it couldn't begin.
@@ -79,6 +81,27 @@ void run(std::vector<std::string> argv, std::map<std::string, std::string> env, 
                       result.errors.find("connection to server") != std::string::npos;
     throw Error(program + " failed: " + base::redact(result.errors.substr(0, result.errors.find('\n'))))
         .set_retryable(lost);
+  }
+  return std::move(result.output);
+}
+
+// pg_dump against the source, with `options` added to what every dump needs.
+std::string dump(const SchemaTools& tools, const postgres::ConnInfo& source, const base::Stop& stop,
+                 const std::vector<std::string>& options) {
+  std::vector<std::string> argv{tools.pg_dump, "--schema-only", "--encoding=UTF8",
+                                "--lock-wait-timeout=300000"};
+  argv.insert(argv.end(), options.begin(), options.end());
+  auto env = source.environment();
+  env["PGAPPNAME"] = "pgcutover pg_dump";
+  // The dump is written in the settings it will be read in, whatever the database or role say.
+  env["PGOPTIONS"] = source.get("options") +
+                     " -c standard_conforming_strings=on -c statement_timeout=0 -c lock_timeout=0"
+                     " -c client_min_messages=warning -c default_transaction_read_only=off";
+  try {
+    return run(std::move(argv), std::move(env), stop);
+  } catch (Error& error) {
+    error.on("source");
+    throw;
   }
 }
 
@@ -139,10 +162,12 @@ std::vector<ScriptItem> extension_rows(const postgres::ConnInfo& source, const s
 struct SchemaArchive::State {
   std::vector<ScriptItem> extension_rows;
   SchemaTools tools;
+  postgres::ConnInfo source;
   const base::Stop& stop;
   PrivateDirectory directory;
   std::optional<std::vector<ScriptItem>> post_data = {};
   bool put_off_secondary = false;
+  StreamObjects stream_objects = {};
 
   std::string archive() const { return directory.file("schema.dump"); }
 
@@ -151,7 +176,7 @@ struct SchemaArchive::State {
     run({tools.pg_restore, "--section=pre-data", "--file=" + script, archive()}, {}, stop);
     return read_script(read_file(script));
   }
-  std::vector<ScriptItem> read_post_data() const {
+  std::vector<ScriptItem> read_all_post_data() const {
     const auto list = directory.file("post-data.list");
     const auto script = directory.file("post-data.sql");
     run({tools.pg_restore, "--section=post-data", "--list", "--file=" + list, archive()}, {}, stop);
@@ -164,39 +189,30 @@ struct SchemaArchive::State {
         stop);
     return read_script(read_file(script));
   }
+  std::vector<ScriptItem> read_post_data() const {
+    auto items = read_all_post_data();
+    std::erase_if(items, [](const ScriptItem& item) { return stream_object_name(item.sql).has_value(); });
+    return items;
+  }
 };
 
 SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source,
                              const std::string& snapshot, const catalog::TableFilter& filter,
-                             const base::Stop& stop)
-    : state_(new State{extension_rows(source, snapshot, stop), tools, stop, {}, {}}) {
-  std::vector<std::string> argv{tools.pg_dump,
-                                "--format=custom",
-                                "--schema-only",
-                                "--encoding=UTF8",
-                                "--no-publications",
-                                "--no-subscriptions",
-                                "--exclude-schema=pgcutover",
-                                "--lock-wait-timeout=300000",
-                                "--file=" + state_->archive()};
+                             const base::Stop& stop, StreamObjects wanted)
+    : state_(new State{extension_rows(source, snapshot, stop), tools, source, stop, {}, {}}) {
+  std::vector<std::string> options{"--format=custom", "--no-subscriptions", "--exclude-schema=pgcutover",
+                                   "--file=" + state_->archive()};
   if (!snapshot.empty()) {
-    argv.push_back("--snapshot=" + snapshot);
+    options.push_back("--snapshot=" + snapshot);
+  }
+  if (!wanted.publications) {
+    options.emplace_back("--no-publications");
   }
   for (auto& pattern : excluded_tables(source, filter, stop)) {
-    argv.push_back(std::move(pattern));
+    options.push_back(std::move(pattern));
   }
-  auto env = source.environment();
-  env["PGAPPNAME"] = "pgcutover pg_dump";
-  // The dump is written in the settings it will be read in, whatever the database or role say.
-  env["PGOPTIONS"] = source.get("options") +
-                     " -c standard_conforming_strings=on -c statement_timeout=0 -c lock_timeout=0"
-                     " -c client_min_messages=warning -c default_transaction_read_only=off";
-  try {
-    run(std::move(argv), std::move(env), stop);
-  } catch (Error& error) {
-    error.on("source");
-    throw;
-  }
+  state_->stream_objects = wanted;
+  dump(tools, source, stop, options);
 }
 
 SchemaArchive::~SchemaArchive() = default;
@@ -235,6 +251,24 @@ std::vector<ScriptItem> picked(const std::vector<ScriptItem>& items, bool second
 
 void SchemaArchive::put_off_secondary_indexes() {
   state_->put_off_secondary = true;
+}
+
+std::vector<ScriptItem> SchemaArchive::stream_objects() const {
+  const auto& wanted = state_->stream_objects;
+  std::vector<ScriptItem> items;
+  if (wanted.publications) {
+    items = state_->read_all_post_data();
+  }
+  if (wanted.subscriptions) {  // through a pipe: their passwords shall lie in no file that a crash leaves
+    std::ranges::move(read_script(dump(state_->tools, state_->source, state_->stop,
+                                       {"--section=post-data", "--no-publications", "--exclude-schema=*"})),
+                      std::back_inserter(items));
+  }
+  std::erase_if(items, [&](const ScriptItem& item) {
+    const auto object = stream_object_name(item.sql);
+    return !object || (!object->subscription && object->name.starts_with(kOwnPublications));
+  });
+  return items;
 }
 
 const std::vector<ScriptItem>& SchemaArchive::post_data() const {

@@ -14,6 +14,7 @@
 #include "replication/postgres/conninfo.h"
 #include "replication/postgres/fencing_token.h"
 #include "replication/snapshot/sql_script.h"
+#include "replication/snapshot/stream_objects.h"
 
 namespace replication::snapshot {
 
@@ -29,7 +30,7 @@ class SchemaArchive {
  public:
   // Dumps the schema (no data). `snapshot` may be empty.
   SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source, const std::string& snapshot,
-                const catalog::TableFilter& filter, const base::Stop& stop);
+                const catalog::TableFilter& filter, const base::Stop& stop, StreamObjects wanted = {});
   ~SchemaArchive();
   SchemaArchive(const SchemaArchive&) = delete;
   SchemaArchive& operator=(const SchemaArchive&) = delete;
@@ -49,6 +50,9 @@ class SchemaArchive {
   // parallel.
   void restore_post_data(const postgres::ConnInfo& target, const postgres::FencingToken& token,
                          int jobs) const;
+
+  // Publications and subscriptions: the statements of those that are wanted.
+  std::vector<ScriptItem> stream_objects() const;
 
  private:
   struct State;

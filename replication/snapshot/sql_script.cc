@@ -225,8 +225,8 @@ bool begins_with(const std::vector<Token>& tokens, std::initializer_list<std::st
                     [](std::string_view word, const Token& token) { return token.is(word); });
 }
 
-// A role's name as the server will look it up; empty for PUBLIC and for what is no name.
-std::string role_name(const Token& token, std::string_view sql) {
+// A name as the server will look it up; empty for PUBLIC, which no role is called, and for what is no name.
+std::string plain_name(const Token& token, std::string_view sql) {
   if (token.kind == Token::Kind::quoted) {
     return token.value;
   }
@@ -243,7 +243,7 @@ std::string role_name(const Token& token, std::string_view sql) {
 void take_roles(const std::vector<Token>& tokens, std::size_t at, std::string_view sql,
                 std::set<std::string>& roles) {
   for (; at < tokens.size(); at += 2) {
-    if (auto name = role_name(tokens[at], sql); !name.empty()) {
+    if (auto name = plain_name(tokens[at], sql); !name.empty()) {
       roles.insert(std::move(name));
     }
     if (at + 1 >= tokens.size() || !tokens[at + 1].symbol(',')) {
@@ -371,6 +371,22 @@ void collect_roles(std::string_view sql, std::set<std::string>& roles) {
       }
     }
   }
+}
+
+std::optional<StreamObjectName> stream_object_name(std::string_view sql) {
+  const auto tokens = tokens_of(sql, 8);
+  std::size_t at = 1;  // CREATE, ALTER
+  if (begins_with(tokens, {"COMMENT", "ON"})) {
+    at = 2;
+  } else if (begins_with(tokens, {"SECURITY", "LABEL", "FOR"})) {  // provider ON
+    at = 5;
+  } else if (!begins_with(tokens, {"CREATE"}) && !begins_with(tokens, {"ALTER"})) {
+    return std::nullopt;
+  }
+  if (at + 1 >= tokens.size() || !(tokens[at].is("PUBLICATION") || tokens[at].is("SUBSCRIPTION"))) {
+    return std::nullopt;
+  }
+  return StreamObjectName{tokens[at].is("SUBSCRIPTION"), plain_name(tokens[at + 1], sql)};
 }
 
 bool builds_index(std::string_view sql) {

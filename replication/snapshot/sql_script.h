@@ -8,6 +8,8 @@
 // ATOMIC ... END) are respected. A script that can't be understood is an Error; nothing is guessed.
 #pragma once
 
+#include <compare>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -32,6 +34,14 @@ std::vector<ScriptItem> read_script(std::string_view script);
 
 // Every role a statement needs to exist: owners, grantees, roles of policies and of default privileges.
 void collect_roles(std::string_view sql, std::set<std::string>& roles);
+
+// The publication or subscription that a statement makes, alters, comments on or labels.
+struct StreamObjectName {
+  bool subscription = false;
+  std::string name;
+  auto operator<=>(const StreamObjectName&) const = default;
+};
+std::optional<StreamObjectName> stream_object_name(std::string_view sql);
 
 // CREATE INDEX, or a constraint that builds one: the statements worth running in parallel.
 bool builds_index(std::string_view sql);

@@ -16,6 +16,21 @@ std::set<std::string> roles_of(std::string_view sql) {
 }
 using Roles = std::set<std::string>;
 
+TEST_CASE("statements about publications and subscriptions are known by the object's name") {
+  const auto name = [](std::string_view sql) {
+    const auto object = stream_object_name(sql);
+    return object ? (object->subscription ? "s " : "p ") + object->name : std::string("none");
+  };
+  CHECK(name("CREATE PUBLICATION All_Of WITH (publish = 'insert');") == "p all_of");
+  CHECK(name("ALTER PUBLICATION \"a \"\"B; c\" ADD TABLE ONLY s.t (id) WHERE ((id > 3));") == "p a \"B; c");
+  CHECK(name("COMMENT ON SUBSCRIPTION \"Feed\" IS 'PUBLICATION x';") == "s Feed");
+  CHECK(name("SECURITY LABEL FOR dummy ON PUBLICATION p IS 'secret';") == "p p");
+  CHECK(name("CREATE SUBSCRIPTION feed CONNECTION 'host=h' PUBLICATION a;") == "s feed");
+  CHECK(name("CREATE TABLE publication (subscription int);") == "none");
+  CHECK(name("COMMENT ON TABLE publication IS 'x';") == "none");
+  CHECK(name("ALTER TABLE publication ADD subscription int;") == "none");
+}
+
 TEST_CASE("statements end at semicolons and comments around them are dropped") {
   CHECK(split_statements("") == Texts{});
   CHECK(split_statements("-- nothing; here\n/* nor /* here; */ ; */\n") == Texts{});
