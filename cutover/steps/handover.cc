@@ -73,6 +73,7 @@ class Handover {
   void finish();
   void undo(const std::string& why);
   void record(const HandoverResult& result);
+  std::string left_behind_text() const;
 
   Context& outside_;  // before and after the pause: patient sessions
   Servers servers_;
@@ -121,6 +122,14 @@ void Handover::lock() {
   lock_tables(*locks_, from(), tables, options, base::Deadline::in(gates.lock_limit).sooner(deadline_));
 }
 
+std::string Handover::left_behind_text() const {
+  std::string text = "left behind on the " + std::string(to_string(from_)) + ", as asked: ";
+  for (const auto& name : result_.left_behind) {
+    text += (&name == &result_.left_behind.front() ? "" : ", ") + name;
+  }
+  return text;
+}
+
 // With writers locked out the catalog can't gain a table that nobody looked at, and the marker's commit comes
 // after every commit on the published tables.
 void Handover::drain() {
@@ -147,6 +156,10 @@ void Handover::drain() {
 void Handover::fence() {
   result_.sessions_ended = close_connections(from(), context_.token, attempt_, result_.fence_lsn, deadline_);
   result_.left_behind = unstreamed_.settle(context_, deadline_);
+  if (!result_.left_behind.empty()) {  // now: whoever finishes this in our place can't know it
+    put_event(to(), context_.token, "unstreamed", "left behind", left_behind_text());
+    base::log::warn(left_behind_text());
+  }
 }
 
 void Handover::set_sequences() {
@@ -314,10 +327,7 @@ HandoverResult Handover::run() {
                     std::to_string(std::llround(result_.pause_ms)) + " ms";
   result_.stale_matviews = unstreamed_.stale_matviews();
   if (!result_.left_behind.empty()) {
-    result_.message += "; left behind on the " + std::string(to_string(from_)) + ", as asked: ";
-    for (const auto& name : result_.left_behind) {
-      result_.message += (&name == &result_.left_behind.front() ? "" : ", ") + name;
-    }
+    result_.message += "; " + left_behind_text();
   }
   record(result_);
   return result_;

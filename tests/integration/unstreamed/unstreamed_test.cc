@@ -184,3 +184,21 @@ TEST_CASE("deferred, it is left behind and named; without data, unlogged tables 
   CHECK(state(scenario.source()) == before);
   scenario.stop_run(*run);
 }
+
+TEST_CASE("what was left behind is named also where the controller dies behind the point of no return") {
+  Scenario scenario({"max-pause: 20s"});
+  scenario.source().connect(kDatabase, "app").exec("CREATE UNLOGGED TABLE noted (id int)");
+  auto run = scenario.start_run("switch.before-hold:stop@1,switch.after-commit:kill");
+  scenario.wait_state(*run, "ready");
+  const auto cut_off = hand_over(scenario, *run, "switch", "defer",
+                                 [&] { scenario.source().sql(kDatabase, "INSERT INTO noted VALUES (1)"); });
+  CHECK(cut_off.exit_code != 0);
+  run->wait(Deadline::in(milliseconds(20'000)));
+  run = scenario.start_run();
+  scenario.wait_state(*run, "switched");
+  CHECK((scenario.expect_sound("a kill") == Side::target));
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM noted") == "0");
+  CHECK(has(scenario.tool({"report", "--format", "json"}).output,
+            "left behind on the source, as asked: unlogged table public.noted"));
+  scenario.stop_run(*run);
+}
