@@ -56,6 +56,8 @@ void check_tool_role(Context& context, Side& side) {
       FROM pg_catalog.pg_stat_activity
      WHERE datname = pg_catalog.current_database() AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()
        AND backend_type = 'client backend' AND application_name NOT LIKE 'pgcutover%'
+       -- one that is just starting hasn't told its name yet, ours neither
+       AND coalesce(state, 'starting') <> 'starting'
      GROUP BY 1 ORDER BY 1)");
   const std::string user = side.facts.user;
   for (int i = 0; i < sessions.rows(); ++i) {

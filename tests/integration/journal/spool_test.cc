@@ -118,14 +118,16 @@ TEST_CASE(
   until.insert(until.begin(), {"run", "--until", "indexes"});
   REQUIRE(scenario.tool(until).exit_code == 0);
   scenario.target().sql("postgres", std::string("CREATE DATABASE staging TEMPLATE ") + kDatabase);
+  std::filesystem::copy(spool, kept);  // what run has on its target already, the next run may release
   write(scenario);
 
   auto blocker = scenario.target().connect(kDatabase);
-  blocker.exec("BEGIN; LOCK TABLE spooled IN ACCESS EXCLUSIVE MODE");  // nothing of it may be released
+  blocker.exec("BEGIN; LOCK TABLE spooled IN ACCESS EXCLUSIVE MODE");  // nothing else of it may be
   auto run = scenario.start_run({}, options);
   wait_confirmed(scenario, write(scenario));
   run->kill9();
-  std::filesystem::copy(spool, kept);
+  using std::filesystem::copy_options;
+  std::filesystem::copy(spool, kept, copy_options::recursive | copy_options::overwrite_existing);
   blocker.exec("ROLLBACK");
   const auto replay = [&](const std::string& database) {
     return harness::Tool::run(
