@@ -330,8 +330,8 @@ void lock_tables(postgres::Connection& session, postgres::Connection& observer,
   session.exec("SET lock_timeout = " + std::to_string(options.lock_timeout.count()));
   std::string blockers;
   // Holders get half of a short budget to end by themselves, so that ending them still helps.
-  const auto polite_until =
-      base::Deadline::in(deadline.remaining().value_or(base::milliseconds::max() / 2) / 2);
+  const auto budget = deadline.remaining();
+  const auto polite_until = budget ? base::Deadline::in(*budget / 2) : base::Deadline::never();
   for (int attempt = 1;; ++attempt) {
     session.exec("BEGIN");
     try {

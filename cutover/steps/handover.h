@@ -60,17 +60,10 @@ HandoverResult hand_over(Context& context, Side from, Link& link);
 // guardian.
 void settle(Context& context);
 
-// Conflicts on this side that no comparison has found repaired since; kept in the database, so that a restart
-// of the controller doesn't forget them.
-std::int64_t open_conflicts(Context& context, Side side);
-
 // The side that takes writes, as the fences say; nothing between the two sides of a hand-over.
 std::optional<Side> primary_side(postgres::Connection& source, postgres::Connection& target);
 
 // Materialized views that a hand-over left behind. Once the side takes writes and the stream back is up.
 void refresh_left_behind(Context& context, Side side, const HandoverResult& result);
-
-// Everything a hand-over refuses for, without changing anything.
-base::Findings handover_findings(Context& context, Side from, Link& link);
 
 }  // namespace cutover::steps

@@ -4,7 +4,8 @@
 // its connection is closed. So a job asks while a row grows: up to kFreeBytes are anybody's; from there all
 // jobs share kSharedBytes; whoever needs more than is left of them takes the turn, has no bound any more, and
 // gives the turn back with its connection. There is one turn: jobs whose rows don't fit wait for it in the
-// middle of a row.
+// middle of a row. It holds for rows that are seen growing: what a source sends faster than it is read is in
+// libpq's memory before anybody was asked, at worst one row a job.
 #pragma once
 
 #include <cstdint>
