@@ -38,10 +38,10 @@ int stat(const std::string& directory) {
   std::uint64_t bytes = 0;
   const auto segments = journal::scan(directory, nullptr);
   for (const auto& segment : segments) {
-    messages += segment.messages;
+    messages += static_cast<std::int64_t>(segment.whole.messages);
     bytes += segment.bytes;
     std::cout << segment.path << ": " << segment.header.begin_lsn.to_string() << " to "
-              << segment.end_lsn.to_string() << ", " << segment.messages << " messages, "
+              << segment.end_lsn.to_string() << ", " << segment.whole.messages << " messages, "
               << state::bytes_text(static_cast<std::int64_t>(segment.bytes))
               << (segment.torn > 0
                       ? ", " + std::to_string(segment.torn) + " bytes of a write that was cut off"
@@ -153,7 +153,7 @@ class Replay {
         servers_(invocation.plan, invocation.connect_timeout, stop) {}
 
   int run() {
-    const auto segments = journal::scan(directory_, nullptr);
+    const auto segments = journal::survey(directory_);
     if (segments.empty()) {
       throw base::UsageError("there is no journal in " + directory_, "see --spool");
     }

@@ -26,6 +26,8 @@ constexpr std::array kFaultPoints{
     // the stream
     "apply.before-commit", "apply.after-commit", "stream.before-confirm", "schema-change.followed",
     "schema-change.before-default",
+    // the spool: between a segment's end and the next one's beginning
+    "spool.footer-written", "spool.sealed", "spool.segment-made", "spool.segment-begun",
     // resync: tables copied again while it streams
     "resync.stopped", "resync.published", "resync.copied", "resync.streaming",
     // switch and rollback: between any two steps

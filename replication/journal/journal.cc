@@ -11,6 +11,7 @@
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
+#include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 
 namespace replication::journal {
@@ -62,7 +63,7 @@ void Journal::lock_directory() {
 }
 
 void Journal::load(base::Lsn applied) {
-  auto infos = scan(options_.directory, nullptr);
+  const auto infos = survey(options_.directory);
   for (const auto& info : infos) {
     if (!(info.header.identity == options_.identity)) {
       throw base::StateError("the spool " + options_.directory + " holds changes of slot " +
@@ -70,7 +71,7 @@ void Journal::load(base::Lsn applied) {
                              "give another directory, or remove that one's files if it is over");
     }
   }
-  if (infos.empty() || infos.back().end_lsn < applied) {
+  if (infos.empty() || infos.back().whole.end_lsn < applied) {
     remove_all(infos);
     end_ = synced_ = applied;
     begin_segment(applied);
@@ -84,7 +85,8 @@ void Journal::load(base::Lsn applied) {
   }
   for (const auto& info : infos) {
     segments_.push_back(
-        {info.header.number, info.path, info.header.begin_lsn, info.end_lsn, info.whole, true});
+        {info.header.number, info.path, info.header.begin_lsn, info.whole.end_lsn, info.whole.bytes, true});
+    closed_bytes_ += info.whole.bytes;
   }
   if (infos.back().torn > 0) {
     base::log::warn("the last write to " + infos.back().path + " was cut off: " +
@@ -92,14 +94,19 @@ void Journal::load(base::Lsn applied) {
   }
   // Also what was written but perhaps never synced: it counts as durable from here on.
   SegmentFile last(infos.back().path, SegmentFile::Mode::append);
-  last.truncate(infos.back().whole);
+  if (infos.back().sealed) {
+    last.sync();
+  } else {
+    last.truncate(infos.back().whole.bytes);
+    seal(last, infos.back().header, infos.back().whole);
+  }
   for (const auto& path : segment_paths(options_.directory)) {
     if (path > infos.back().path) {
       fs::remove(path);  // was being made
     }
   }
   next_number_ = infos.back().header.number + 1;
-  end_ = synced_ = infos.back().end_lsn;
+  end_ = synced_ = infos.back().whole.end_lsn;
   begin_segment(end_);
 }
 
@@ -113,15 +120,32 @@ void Journal::remove_all(const std::vector<SegmentInfo>& infos) {
   next_number_ = infos.empty() ? 1 : infos.back().header.number + 1;
 }
 
+// Not those of an older version of the format, which knows no footers: they are read until they are removed.
+void Journal::seal(SegmentFile& file, const Header& header, const Footer& whole) {
+  if (header.version == kVersion) {
+    file.append(footer_frame(whole));
+    base::fault_point("spool.footer-written");
+  }
+  file.sync();
+  base::fault_point("spool.sealed");
+}
+
 void Journal::begin_segment(base::Lsn begin_lsn) {
   const auto path = segment_path(options_.directory, next_number_);
+  const auto header = header_frame({options_.identity, next_number_, begin_lsn});
   auto file = std::make_unique<SegmentFile>(path, SegmentFile::Mode::create);
-  file->append(header_frame({options_.identity, next_number_, begin_lsn}));
+  base::fault_point("spool.segment-made");
+  file->append(header);
   file->sync();
   sync_directory(options_.directory);
+  base::fault_point("spool.segment-begun");
+  all_ = Footer{.number = next_number_, .end_lsn = begin_lsn};
+  all_.add(header);
+  whole_ = all_;
   const std::lock_guard lock(mutex_);
-  if (!segments_.empty()) {
+  if (!segments_.empty() && !segments_.back().closed) {
     segments_.back().closed = true;
+    closed_bytes_ += segments_.back().bytes;
   }
   segments_.push_back({next_number_++, path, begin_lsn, begin_lsn, file->size(), false});
   file_ = std::move(file);
@@ -129,19 +153,20 @@ void Journal::begin_segment(base::Lsn begin_lsn) {
 }
 
 void Journal::append(const Entry& entry) {
-  file_->append(entry_frame(entry));
+  const auto frame = entry_frame(entry);
+  file_->append(frame);
+  all_.add(frame, entry);
   const std::lock_guard lock(mutex_);
   auto& segment = segments_.back();
   if (!entry.whole) {
     unfinished_ = file_->size() - segment.bytes;
     return;
   }
-  segment.bytes = file_->size();
+  whole_ = all_;
+  segment.bytes = whole_.bytes;
+  segment.end_lsn = whole_.end_lsn;
+  end_ = std::max(end_, whole_.end_lsn);
   unfinished_ = 0;
-  if (!entry.context) {
-    segment.end_lsn = std::max(segment.end_lsn, entry.end_lsn);
-    end_ = std::max(end_, entry.end_lsn);
-  }
   grown_.notify_all();
 }
 
@@ -154,6 +179,7 @@ void Journal::drop_unfinished() {
   }
   if (file_->size() > whole) {
     file_->truncate(whole);
+    all_ = whole_;
   }
 }
 
@@ -175,7 +201,7 @@ bool Journal::wants_rotation() const {
 void Journal::rotate(const Entry& context) {
   PGCUTOVER_CHECK(context.context, "a segment begins with its context");
   PGCUTOVER_CHECK(unfinished_ == 0, "a transaction lies in one segment");
-  file_->sync();
+  seal(*file_, Header{}, whole_);
   {
     const std::lock_guard lock(mutex_);
     synced_ = end_;
@@ -190,6 +216,7 @@ void Journal::release(base::Lsn applied) {
     const std::lock_guard lock(mutex_);
     while (segments_.size() > 1 && segments_.front().end_lsn <= applied) {
       paths.push_back(segments_.front().path);
+      closed_bytes_ -= segments_.front().bytes;
       segments_.pop_front();
     }
   }
@@ -216,11 +243,7 @@ base::Lsn Journal::synced() const {
 
 std::uint64_t Journal::bytes() const {
   const std::lock_guard lock(mutex_);
-  std::uint64_t sum = unfinished_;
-  for (const auto& segment : segments_) {
-    sum += segment.bytes;
-  }
-  return sum;
+  return closed_bytes_ + segments_.back().bytes + unfinished_;
 }
 
 bool Journal::only_one_segment() const {
@@ -233,6 +256,7 @@ Reader::Reader(Journal& journal, base::Lsn applied) : journal_(journal) {
   for (const auto& segment : journal_.segments_) {
     if (number_ == 0 || segment.begin_lsn <= applied) {
       number_ = segment.number;
+      seen_ = segment.begin_lsn;
     }
   }
 }
@@ -256,7 +280,14 @@ std::optional<Entry> Reader::next(base::Deadline deadline) {
       PGCUTOVER_CHECK(segment != journal_.segments_.end(), "the journal always has a segment to write");
       // Released before it was read to its end: all of it was applied by an earlier reader.
       if (segment->number != number_ || (segment->closed && offset_ >= segment->bytes)) {
-        number_ = segment->number == number_ ? number_ + 1 : segment->number;
+        if (segment->number == number_) {
+          if (seen_ < segment->end_lsn) {
+            refuse(segment->path, segment->begin_lsn, (segment + 1)->begin_lsn);
+          }
+          ++segment;
+        }
+        number_ = segment->number;
+        seen_ = segment->begin_lsn;
         offset_ = 0;
         file_.reset();
         first_segment_ = false;
@@ -281,6 +312,14 @@ std::optional<Entry> Reader::next(base::Deadline deadline) {
   }
 }
 
+// Names what is lost, if the file still says so now.
+void Reader::refuse(const std::string& path, base::Lsn begin, std::optional<base::Lsn> next) const {
+  expect_sound(path, begin, next);
+  throw base::NeedsOperator("the journal is damaged: what was written to " + path + " at byte " +
+                                std::to_string(offset_) + " can't be read back",
+                            "look at that disk; `pgcutover journal stat` names what is lost");
+}
+
 // Nothing where the frame is none of the stream's.
 std::optional<Entry> Reader::read(std::uint64_t available) {
   const auto head = file_->read(offset_, kFrameHead);
@@ -291,9 +330,12 @@ std::optional<Entry> Reader::read(std::uint64_t available) {
     payload = frame_payload(frame);
   }
   if (!payload) {
-    throw base::NeedsOperator("the journal is damaged: what was written to " + file_->path() + " at byte " +
-                                  std::to_string(offset_) + " can't be read back",
-                              "look at that disk; `pgcutover journal stat` names what is lost");
+    const std::lock_guard lock(journal_.mutex_);
+    const auto segment = std::ranges::find(journal_.segments_, number_, &Journal::Segment::number);
+    const bool there = segment != journal_.segments_.end();  // not where it was released meanwhile
+    const bool last = !there || segment + 1 == journal_.segments_.end();
+    refuse(file_->path(), there ? segment->begin_lsn : seen_,
+           last ? std::nullopt : std::optional((segment + 1)->begin_lsn));
   }
   const bool is_header = offset_ == 0;
   offset_ += frame.size();
@@ -301,6 +343,7 @@ std::optional<Entry> Reader::read(std::uint64_t available) {
     return std::nullopt;
   }
   auto entry = decode_entry(*payload);
+  seen_ = std::max(seen_, entry.end_lsn);
   return entry.context && !first_segment_ ? std::nullopt : std::optional(std::move(entry));
 }
 

@@ -7,8 +7,9 @@
 //
 // Threads: append, rotate and sync belong to one thread, a Reader to one; the rest may be called from any.
 // Errors: base::Error naming the file; StateError where the directory is another's; NeedsOperator where it is
-// damaged (see scan.h). Only whole transactions are read and survive a new start. Rotation belongs to the
-// caller, who knows the relations; it is allowed only where no transaction is under way.
+// damaged (see scan.h): at opening where it is the last segment, at reading elsewhere. Only whole
+// transactions are read and survive a new start. Rotation belongs to the caller, who knows the relations; it
+// is allowed only where no transaction is under way.
 #pragma once
 
 #include <condition_variable>
@@ -71,6 +72,7 @@ class Journal {
     std::uint64_t bytes = 0;  // readable: whole transactions only
     bool closed = false;
   };
+  void seal(SegmentFile& file, const Header& header, const Footer& whole);
   void lock_directory();
   void load(base::Lsn applied);
   void remove_all(const std::vector<SegmentInfo>& infos);
@@ -84,10 +86,12 @@ class Journal {
   Lock lock_;  // goes with the object, also where its constructor throws
   std::unique_ptr<SegmentFile> file_;
   std::uint64_t next_number_ = 1;
+  Footer whole_, all_;  // of the segment that is written: up to where no transaction is under way, and all
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable grown_;
   std::deque<Segment> segments_;
+  std::uint64_t closed_bytes_ = 0;  // of all but the last one
   base::Lsn end_, synced_;
   std::uint64_t unfinished_ = 0;  // bytes behind the last segment's readable ones
 };
@@ -104,10 +108,12 @@ class Reader {
 
  private:
   std::optional<Entry> read(std::uint64_t available);
+  [[noreturn]] void refuse(const std::string& path, base::Lsn begin, std::optional<base::Lsn> next) const;
 
   Journal& journal_;
   std::uint64_t number_ = 0;
   std::uint64_t offset_ = 0;
+  base::Lsn seen_;  // end of what was read of this segment
   bool first_segment_ = true;
   std::unique_ptr<SegmentFile> file_;
 };

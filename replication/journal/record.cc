@@ -1,5 +1,6 @@
 #include "replication/journal/record.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -16,7 +17,8 @@ namespace {
 namespace v1 = ::pgcutover::journal::v1;
 
 constexpr std::string_view kMagic = "\xA7PGJ";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::string_view kFooterMagic = "\xA7PGF";
+constexpr std::uint32_t kOldestVersion = 1;
 constexpr int kLevel = 1;                      // of zstd: the disk is slower than this, a higher one isn't
 constexpr std::size_t kWorthCompressing = 64;  // bytes
 
@@ -34,11 +36,11 @@ std::uint32_t checksum(std::string_view frame, std::size_t length) {
   return crc32c(frame.substr(kFrameHead, length), crc32c(frame.substr(4, 4)));
 }
 
-std::string framed(const google::protobuf::MessageLite& message) {
+std::string framed(const google::protobuf::MessageLite& message, std::string_view magic = kMagic) {
   const std::size_t length = message.ByteSizeLong();
   PGCUTOVER_CHECK(length <= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()),
                   "a journal record of " + std::to_string(length) + " bytes");
-  std::string frame(kMagic);
+  std::string frame(magic);
   frame.reserve(kFrameHead + length);
   append_number(frame, static_cast<std::uint32_t>(length));
   append_number(frame, 0);
@@ -54,6 +56,17 @@ std::string compressed(const std::string& bytes) {
   PGCUTOVER_CHECK(ZSTD_isError(size) == 0, "zstd refuses to compress");
   out.resize(size);
   return out;
+}
+
+std::optional<std::string_view> payload_of(std::string_view bytes, std::string_view magic) {
+  if (bytes.size() < kFrameHead || !bytes.starts_with(magic)) {
+    return std::nullopt;
+  }
+  const std::size_t length = number_at(bytes, 4);
+  if (length > bytes.size() - kFrameHead || checksum(bytes, length) != number_at(bytes, 8)) {
+    return std::nullopt;
+  }
+  return bytes.substr(kFrameHead, length);
 }
 
 [[noreturn]] void refuse(const std::string& what) {
@@ -73,7 +86,7 @@ std::string decompressed(const std::string& bytes, std::size_t size) {
 
 std::string header_frame(const Header& header) {
   v1::Header message;
-  message.set_version(kVersion);
+  message.set_version(header.version);
   message.set_run(header.identity.run);
   message.set_slot(header.identity.slot);
   message.set_system_identifier(header.identity.system_identifier);
@@ -101,18 +114,46 @@ std::string entry_frame(const Entry& entry) {
   return framed(message);
 }
 
+std::string footer_frame(const Footer& footer) {
+  v1::Footer message;
+  message.set_number(footer.number);
+  message.set_end_lsn(footer.end_lsn.value);
+  message.set_bytes(footer.bytes);
+  message.set_entries(footer.entries);
+  message.set_messages(footer.messages);
+  message.set_chain(footer.chain);
+  auto frame = framed(message, kFooterMagic);
+  PGCUTOVER_CHECK(frame.size() == kFooterFrame, "a footer is found by its size");
+  return frame;
+}
+
+void Footer::add(std::string_view frame) {
+  chain = crc32c(frame.substr(8, 4), chain);
+  bytes += frame.size();
+}
+
+void Footer::add(std::string_view frame, const Entry& entry) {
+  add(frame);
+  ++entries;
+  if (!entry.context) {
+    messages += entry.lengths.size();
+    end_lsn = std::max(end_lsn, entry.end_lsn);
+  }
+}
+
 std::optional<std::string_view> frame_payload(std::string_view bytes) {
-  if (bytes.size() < kFrameHead || !bytes.starts_with(kMagic)) {
+  return payload_of(bytes, kMagic);
+}
+
+std::optional<Footer> decode_footer(std::string_view bytes) {
+  const auto payload = payload_of(bytes, kFooterMagic);
+  v1::Footer message;
+  if (!payload || bytes.size() != kFooterFrame || payload->size() != kFooterFrame - kFrameHead ||
+      !message.ParseFromArray(payload->data(), static_cast<int>(payload->size()))) {
     return std::nullopt;
   }
-  const std::size_t length = number_at(bytes, 4);
-  if (length > bytes.size() - kFrameHead) {
-    return std::nullopt;
-  }
-  if (checksum(bytes, length) != number_at(bytes, 8)) {
-    return std::nullopt;
-  }
-  return bytes.substr(kFrameHead, length);
+  return Footer{message.number(),  base::Lsn{message.end_lsn()}, message.bytes(),
+                message.entries(), message.messages(),           message.chain()};
 }
 
 std::optional<std::size_t> next_frame(std::string_view bytes, std::size_t from) {
@@ -129,13 +170,14 @@ Header decode_header(std::string_view payload) {
   if (!message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
     refuse("not the header of a segment");
   }
-  if (message.version() != kVersion) {
+  if (message.version() < kOldestVersion || message.version() > kVersion) {
     refuse("version " + std::to_string(message.version()) + " of the format; this program knows " +
-           std::to_string(kVersion));
+           std::to_string(kOldestVersion) + " to " + std::to_string(kVersion));
   }
   return {{message.run(), message.slot(), message.system_identifier()},
           message.number(),
-          base::Lsn{message.begin_lsn()}};
+          base::Lsn{message.begin_lsn()},
+          message.version()};
 }
 
 Entry decode_entry(std::string_view payload, std::size_t plain_max) {

@@ -17,96 +17,179 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSuffix = ".pgj";
 constexpr std::size_t kNameDigits = 16;
 
+constexpr const char* kRemedy =
+    "restore that file from a copy, or copy the tables again: `pgcutover cancel`, another --spool directory, "
+    "then run";
+
 [[noreturn]] void damage(const std::string& path, std::uint64_t from, std::uint64_t to, base::Lsn before,
                          const std::string& after) {
   throw base::NeedsOperator("the journal is damaged: bytes " + std::to_string(from) + " to " +
                                 std::to_string(to) + " of " + path + " can't be read; changes between " +
                                 before.to_string() + " and " + after + " are lost",
-                            "restore that file from a copy, or copy the tables again: `pgcutover cancel`, "
-                            "another --spool directory, then run");
+                            kRemedy);
+}
+
+// The frame at `at` that its own length says; whatever is there where that can't be.
+std::string frame_at(const SegmentFile& file, std::uint64_t at) {
+  auto head = file.read(at, kFrameHead);
+  if (head.size() < kFrameHead) {
+    return head;
+  }
+  const auto length = static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[4])) |
+                      static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[5])) << 8 |
+                      static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[6])) << 16 |
+                      static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[7])) << 24;
+  if (length > file.size() - at - kFrameHead) {
+    return head;
+  }
+  return file.read(at, kFrameHead + length);
+}
+
+std::optional<Header> header_of(const SegmentFile& file) {
+  const auto frame = frame_at(file, 0);
+  const auto payload = frame_payload(frame);
+  return payload ? std::optional(decode_header(*payload)) : std::nullopt;
+}
+
+std::optional<Footer> footer_of(const SegmentFile& file) {
+  return file.size() < kFooterFrame ? std::nullopt
+                                    : decode_footer(file.read(file.size() - kFooterFrame, kFooterFrame));
 }
 
 // One segment, read in pieces: a frame is held in memory, not the file.
 class SegmentScan {
  public:
-  SegmentScan(const std::string& path, bool last, base::Lsn before)
-      : file_(path, SegmentFile::Mode::read), last_(last), before_(before) {}
+  // `next`: where the one behind it begins; nothing where that can't be told.
+  SegmentScan(const std::string& path, bool last, base::Lsn before, std::optional<base::Lsn> next)
+      : file_(path, SegmentFile::Mode::read), last_(last), before_(before), next_(next) {}
 
   // False where it is the last one and nothing in it is valid.
   bool run(SegmentInfo& info, const std::function<void(const Entry&)>& entry) {
     info.path = file_.path();
     info.end_lsn = before_;
+    Footer all;
     for (std::uint64_t at = 0; at < file_.size();) {
-      const auto frame = frame_at(at);
+      const auto frame = frame_at(file_, at);
       const auto payload = frame_payload(frame);
       if (!payload) {
-        return tail(info, at);
+        return tail(info, all, at);
       }
-      bool whole = true;
       if (at == 0) {
-        info.header = decode_header(*payload);
-        info.end_lsn = std::max(before_, info.header.begin_lsn);
+        begin(info, all, decode_header(*payload), frame);
       } else {
         const auto one = decode_entry(*payload);
-        whole = one.whole;
-        take(info, one, entry);
+        all.add(frame, one);
+        info.end_lsn = std::max(info.end_lsn, all.end_lsn);
+        if (one.whole) {
+          info.whole = all;
+        }
+        if (entry) {
+          entry(one);
+        }
       }
       at += frame.size();
       info.bytes = at;
-      info.whole = whole ? at : info.whole;
     }
     if (info.bytes == 0 && !last_) {
-      damage(info.path, 0, 0, before_, "the next segment's begin");
+      damage(info.path, 0, 0, before_, after());
     }
     return info.bytes > 0;
   }
 
  private:
-  // The frame that its own length says; whatever is there where that can't be.
-  std::string frame_at(std::uint64_t at) const {
-    auto head = file_.read(at, kFrameHead);
-    if (head.size() < kFrameHead) {
-      return head;
-    }
-    const auto length = static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[4])) |
-                        static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[5])) << 8 |
-                        static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[6])) << 16 |
-                        static_cast<std::uint64_t>(static_cast<std::uint8_t>(head[7])) << 24;
-    if (length > file_.size() - at - kFrameHead) {
-      return head;
-    }
-    return file_.read(at, kFrameHead + length);
+  void begin(SegmentInfo& info, Footer& all, const Header& header, std::string_view frame) const {
+    info.header = header;
+    all.number = header.number;
+    all.end_lsn = header.begin_lsn;
+    all.add(frame);
+    info.end_lsn = std::max(before_, all.end_lsn);
+    info.whole = all;
   }
 
-  static void take(SegmentInfo& info, const Entry& entry, const std::function<void(const Entry&)>& call) {
-    ++info.entries;
-    if (!entry.context) {
-      info.messages += static_cast<std::int64_t>(entry.lengths.size());
-      info.end_lsn = std::max(info.end_lsn, entry.end_lsn);
-    }
-    if (call) {
-      call(entry);
-    }
-  }
+  std::string after() const { return next_ ? next_->to_string() : "the next segment's begin"; }
 
-  bool tail(SegmentInfo& info, std::uint64_t at) const {
+  // No frame begins at `at`.
+  bool tail(SegmentInfo& info, const Footer& all, std::uint64_t at) const {
+    const auto footer = footer_of(file_);
+    const bool only_footer = at > 0 && file_.size() - at == kFooterFrame;
+    if (only_footer && footer == all) {
+      info.sealed = true;
+      return true;
+    }
     const auto rest = file_.read(at, file_.size() - at);
     const auto next = next_frame(rest, 1);
-    if (last_ && !next) {
+    // Where the next segment begins at our end, nothing is missing but the footer.
+    if (!last_ && !next && only_footer && next_ == info.end_lsn) {
+      return true;
+    }
+    // In front of a footer nothing was being written.
+    if (last_ && !next && (!footer || (only_footer && footer->end_lsn <= info.end_lsn))) {
       info.torn = rest.size();
       return at > 0;
     }
-    std::string after = "the next segment's begin";
+    auto until = footer ? footer->end_lsn.to_string() : after();
     if (next && at + *next > 0) {
-      after = decode_entry(*frame_payload(std::string_view(rest).substr(*next))).end_lsn.to_string();
+      until = decode_entry(*frame_payload(std::string_view(rest).substr(*next))).end_lsn.to_string();
     }
-    damage(info.path, at, at + (next ? *next : rest.size()), info.end_lsn, after);
+    damage(info.path, at, at + (next ? *next : rest.size()), info.end_lsn, until);
   }
 
   SegmentFile file_;
   const bool last_;
   const base::Lsn before_;
+  const std::optional<base::Lsn> next_;
 };
+
+// What header and footer say, where they can be believed.
+std::optional<SegmentInfo> by_its_ends(const std::string& path, base::Lsn next) {
+  const SegmentFile file(path, SegmentFile::Mode::read);
+  const auto header = header_of(file);
+  const auto footer = header ? footer_of(file) : std::nullopt;
+  if (!footer || footer->number != header->number || footer->bytes + kFooterFrame != file.size() ||
+      footer->end_lsn < header->begin_lsn || footer->end_lsn != next) {
+    return std::nullopt;
+  }
+  return SegmentInfo{path, *header, footer->end_lsn, footer->bytes, 0, *footer, true};
+}
+
+void expect_next(const SegmentInfo& before, const SegmentInfo& info) {
+  if (info.header.number == before.header.number + 1 && info.header.begin_lsn <= before.end_lsn) {
+    return;
+  }
+  const bool missing = info.header.number != before.header.number + 1;
+  throw base::NeedsOperator(
+      "the journal is damaged: there is " + std::string(missing ? "no segment" : "something missing") +
+          " between " + before.path + " and " + info.path + "; changes between " +
+          before.end_lsn.to_string() + " and " + info.header.begin_lsn.to_string() + " are lost",
+      "restore the missing files from a copy, or copy the tables again: `pgcutover "
+      "cancel`, another --spool directory, then run");
+}
+
+enum class Depth { all, ends };
+
+std::vector<SegmentInfo> walk(const std::string& directory, const std::function<void(const Entry&)>& entry,
+                              Depth depth) {
+  const auto paths = segment_paths(directory);
+  std::vector<SegmentInfo> segments;
+  for (auto path = paths.begin(); path != paths.end(); ++path) {
+    const bool last = path + 1 == paths.end();
+    const auto before = segments.empty() ? base::Lsn{} : segments.back().end_lsn;
+    const auto header = last ? std::nullopt : header_of(SegmentFile(*(path + 1), SegmentFile::Mode::read));
+    const auto next = header ? std::optional(header->begin_lsn) : std::nullopt;
+    auto known = depth == Depth::ends && next ? by_its_ends(*path, *next) : std::nullopt;
+    SegmentInfo info;
+    if (known) {
+      info = std::move(*known);
+    } else if (!SegmentScan(*path, last, before, next).run(info, entry)) {
+      break;
+    }
+    if (!segments.empty()) {
+      expect_next(segments.back(), info);
+    }
+    segments.push_back(std::move(info));
+  }
+  return segments;
+}
 
 }  // namespace
 
@@ -133,25 +216,19 @@ std::vector<std::string> segment_paths(const std::string& directory) {
 }
 
 std::vector<SegmentInfo> scan(const std::string& directory, const std::function<void(const Entry&)>& entry) {
-  const auto paths = segment_paths(directory);
-  std::vector<SegmentInfo> segments;
-  for (const auto& path : paths) {
-    SegmentInfo info;
-    const auto before = segments.empty() ? base::Lsn{} : segments.back().end_lsn;
-    if (!SegmentScan(path, &path == &paths.back(), before).run(info, entry)) {
-      break;
-    }
-    if (!segments.empty() && info.header.number != segments.back().header.number + 1) {
-      throw base::NeedsOperator("the journal is damaged: there is no segment between " +
-                                    segments.back().path + " and " + path + "; changes between " +
-                                    before.to_string() + " and " + info.header.begin_lsn.to_string() +
-                                    " are lost",
-                                "restore the missing files from a copy, or copy the tables again: `pgcutover "
-                                "cancel`, another --spool directory, then run");
-    }
-    segments.push_back(std::move(info));
+  return walk(directory, entry, Depth::all);
+}
+
+std::vector<SegmentInfo> survey(const std::string& directory) {
+  return walk(directory, nullptr, Depth::ends);
+}
+
+void expect_sound(const std::string& path, base::Lsn begin, std::optional<base::Lsn> next) {
+  SegmentInfo info;
+  SegmentScan(path, !next, begin, next).run(info, nullptr);
+  if (next && info.end_lsn < *next) {
+    damage(path, info.bytes, info.bytes, info.end_lsn, next->to_string());
   }
-  return segments;
 }
 
 }  // namespace replication::journal

@@ -51,13 +51,26 @@ bool as_header(std::string_view payload) {
     const auto header = decode_header(payload);
     const auto frame = header_frame(header);
     const auto again = decode_header(*frame_payload(frame));
-    require(again.identity == header.identity && again.number == header.number &&
-                again.begin_lsn == header.begin_lsn,
+    require(again.identity == header.identity && again.version == header.version &&
+                again.number == header.number && again.begin_lsn == header.begin_lsn,
             "a header comes back as it was");
     return true;
   } catch (const replication::base::DecodeError&) {
     return false;
   }
+}
+
+bool as_footer(std::string_view bytes) {
+  if (bytes.size() < kFooterFrame) {
+    return false;
+  }
+  const auto footer = decode_footer(bytes.substr(bytes.size() - kFooterFrame));
+  if (footer) {
+    const auto frame = footer_frame(*footer);
+    require(decode_footer(frame) == footer, "a footer comes back as it was");
+    require(!frame_payload(frame), "a footer is no record");
+  }
+  return footer.has_value();
 }
 
 // The way of a scan: frame by frame, and on from the next valid one.
@@ -90,7 +103,8 @@ bool fuzz_journal(std::span<const char> bytes) {
   const std::string_view text(bytes.data(), bytes.size());
   const bool header = as_header(text);
   const bool entry = as_entry(text);
-  return as_frames(text) || entry || header;
+  const bool footer = as_footer(text);
+  return as_frames(text) || entry || header || footer;
 }
 
 }  // namespace tests

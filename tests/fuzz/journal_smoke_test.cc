@@ -30,6 +30,11 @@ std::vector<std::string> seeds() {
     list.push_back(list[i].substr(kFrameHead));
   }
   list.push_back(header + entry_frame(small) + entry_frame(large) + entry_frame(small));
+  Footer footer{.number = 3, .end_lsn = {0x1000}};
+  footer.add(header);
+  footer.add(entry_frame(small), small);
+  list.push_back(footer_frame(footer));
+  list.push_back(header + entry_frame(small) + footer_frame(footer));
   return list;
 }
 

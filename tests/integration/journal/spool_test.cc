@@ -220,6 +220,37 @@ TEST_CASE("a full spool stops receiving until the target has some of it") {
   scenario.stop_run(*run);
 }
 
+TEST_CASE("the tool dies between a segment's end and the next one's beginning: nothing is lost or doubled") {
+  const harness::TempDir directory("spool");
+  const std::vector<std::string> spool{"--spool", directory.file("changes"), "--spool-limit", "1048576"};
+  Scenario scenario;
+  scenario.source().connect(kDatabase, "app").exec(kTable);
+  int rows = 1;
+  const auto deadline = [] { return Deadline::in(milliseconds(60'000)); };
+  // While it is written, and then (the first time that the point is passed) while it is opened again.
+  for (const char* fault :
+       {"spool.footer-written:kill@2", "spool.sealed:kill@2", "spool.segment-made:kill@2",
+        "spool.segment-begun:kill@2", "spool.footer-written:kill", "spool.segment-made:kill"}) {
+    CAPTURE(fault);
+    auto run = scenario.start_run(fault, spool);
+    harness::wait_until(deadline(), "it dies there", [&] {
+      scenario.source()
+          .connect(kDatabase, "app")
+          .exec(
+              "INSERT INTO spooled SELECT md5(random()::text) || md5(random()::text) FROM generate_series(1, "
+              "2000)");
+      rows += 2'000;
+      return !run->running();
+    });
+    CHECK(run->errors().find("damaged") == std::string::npos);
+  }
+  auto run = scenario.start_run({}, spool);
+  scenario.wait_state(*run, "ready");
+  scenario.expect_equal("kills while a segment is rotated");
+  CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM spooled") == std::to_string(rows));
+  scenario.stop_run(*run);
+}
+
 TEST_CASE("a transaction larger than the spool's limit ends the run by name; a larger limit takes it") {
   const harness::TempDir directory("spool");
   Scenario scenario;
