@@ -174,6 +174,7 @@ const std::vector<FindingKind>& finding_kinds() {
       {"inherited-column-order", "an inheritance child whose columns change places"},
       {"large-rows", "a table with very large values"},
       {"roles-missing", "a role of the source that the target lacks"},
+      {"role-map", "a name in roles.map that doesn't fit, or what it means for applications"},
       {"role-password", "a role whose password isn't the source's"},
       {"needs-left-out", "something that needs a table which is left out"},
       {"event-triggers", "an event trigger that may fire for our own DDL"},

@@ -43,6 +43,8 @@ struct CheckInput {
   bool copy_subscriptions = false;
   // Roles that the target lacks are made; false: they must be there.
   bool create_roles = true;
+  // The names that roles of the source have on the target.
+  catalog::RoleMap roles = {};
   // A value of this size or more is named.
   std::int64_t large_row_bytes = std::int64_t{100} << 20;
   // The plan asks for slots that standbys keep in step.

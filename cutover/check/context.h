@@ -68,8 +68,9 @@ void check_unlogged_sequences(Context& context);
 void check_row_security(Context& context);
 void check_triggers(Context& context);
 void check_outside_stream(Context& context);
-// objects.cc
+// roles.cc
 void check_roles(Context& context);
+// objects.cc
 void check_left_out(Context& context);
 void check_event_triggers(Context& context);
 void check_publications(Context& context);

@@ -1,55 +1,17 @@
-// What a database holds besides rows: roles, what needs tables that are left out, event triggers, large
+// What a database holds besides rows: what needs tables that are left out, event triggers, large
 // values.
 
 #include <algorithm>
 
 #include "cutover/check/context.h"
 #include "replication/catalog/left_out.h"
-#include "replication/catalog/roles.h"
 #include "replication/postgres/quote.h"
-#include "replication/snapshot/roles.h"
 #include "replication/snapshot/stream_objects.h"
 
 namespace cutover::check {
 namespace {
 
 using postgres::quote_identifier;
-
-std::string create_statement(const catalog::Role& role) {
-  return "CREATE ROLE " + quote_identifier(role.name) + (role.login ? " LOGIN" : "") + ";";
-}
-
-void check_missing_role(Context& context, const catalog::Role& role, bool may_create, bool verifiers) {
-  const std::string what = "role " + role.name + " of the source" +
-                           (role.objects > 0 ? ", who owns or may use " + std::to_string(role.objects) +
-                                                   " object(s) of this database,"
-                                             : "") +
-                           " doesn't exist here";
-  if (!context.input.create_roles || !may_create) {
-    context.blocks(
-        context.target, "roles-missing", role.name,
-        what + (context.input.create_roles ? " and role " + context.target.facts.user + " may not make roles"
-                                           : ""),
-        create_statement(role) +
-            (context.input.create_roles
-                 ? "  or ALTER ROLE " + quote_identifier(context.target.facts.user) + " CREATEROLE;"
-                 : "  or let it be made: --roles create"));
-    return;
-  }
-  const bool no_password = role.login && !verifiers;
-  context.warns(context.target, "roles-missing", role.name,
-                what + ": it will be made" +
-                    (role.superuser ? ", but not as a superuser, who would walk through the fence" : "") +
-                    (no_password  ? ", without a password, whose verifier we may not read on the source"
-                     : role.login ? ", with its password's verifier"
-                                  : ""),
-                no_password
-                    ? "ALTER ROLE " + quote_identifier(role.name) +
-                          " PASSWORD '...';  on the target before the switch, or on the source: GRANT "
-                          "SELECT (rolname, rolpassword) ON pg_authid TO " +
-                          quote_identifier(context.source.facts.user) + ";"
-                    : "nothing, or make it yourself: " + create_statement(role));
-}
 
 // RLS hides rows from everybody but superusers, BYPASSRLS and, where it isn't forced, the owner and its
 // members.
@@ -60,39 +22,6 @@ bool sees_every_row(const Side& side) {
 }
 
 }  // namespace
-
-void check_roles(Context& context) {
-  if (context.resuming) {
-    return;
-  }
-  const auto roles = catalog::load_roles(context.source.connection);
-  const auto there = catalog::role_names(context.target.connection);
-  const bool may_create =
-      context.target.facts.superuser ||
-      context.target.connection.one_value(
-          "SELECT rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
-  const bool verifiers = replication::snapshot::may_read_verifiers(context.source.connection);
-  std::vector<std::string> both;
-  for (const catalog::Role& role : roles.roles) {
-    if (role.predefined) {
-      continue;
-    }
-    if (there.contains(role.name)) {
-      both.push_back(role.name);
-    } else {
-      check_missing_role(context, role, may_create, verifiers);
-    }
-  }
-  for (const auto& name :
-       replication::snapshot::other_verifiers(context.source.connection, context.target.connection, both)) {
-    context.warns(
-        context.target, "role-password", name,
-        "the password's verifier of " + name +
-            " isn't the source's: applications that log in with the "
-            "source's password may be refused after the switch",
-        "copy rolpassword of pg_authid, or ALTER ROLE " + quote_identifier(name) + " PASSWORD '...';");
-  }
-}
 
 void check_left_out(Context& context) {
   const auto gone = catalog::left_out(context.source.connection, context.input.filter);

@@ -119,6 +119,8 @@ void forget_lists(const Arguments& arguments, Invocation& invocation) {
       invocation.plan.tables.include.clear();
     } else if (option->name == "exclude") {
       invocation.plan.tables.exclude.clear();
+    } else if (option->name == "map-role") {
+      invocation.plan.role_map.clear();
     }
   }
 }

@@ -95,6 +95,18 @@ void add_pooler(Invocation& invocation, const Value& value) {
   }
 }
 
+void add_role_name(Invocation& invocation, const Value& value) {
+  const auto equals = value.text.find('=');
+  if (equals == std::string::npos || equals != value.text.rfind('=')) {
+    throw base::UsageError(value.name + " wants OLD=NEW, not '" + value.text + "'",
+                           "a name that holds = goes into the plan file: roles: {map: {old: new}}");
+  }
+  if (!invocation.plan.role_map.emplace(value.text.substr(0, equals), value.text.substr(equals + 1)).second) {
+    throw base::UsageError(value.name + " names " + value.text.substr(0, equals) + " twice",
+                           "keep one of them");
+  }
+}
+
 // Short forms of one row of the table.
 using Apply = std::function<void(Invocation&, const Value&)>;
 
@@ -177,6 +189,9 @@ void add_plan_options(std::vector<Option>& table) {
                       [](Invocation& i, const Value& v) {
                         i.plan.create_roles = word<bool>(v, {{"create", true}, {"require", false}});
                       }));
+  table.push_back(many("map-role", "OLD=NEW", "the source's role OLD is called NEW on the target",
+                       [](Invocation& i, const Value& v) { add_role_name(i, v); }));
+  table.back().in_environment = false;
   table.push_back(many("accept", "ID", "a finding that shall warn instead of block",
                        [](Invocation& i, const Value& v) { i.plan.accepted.push_back(not_empty(v)); }));
   const auto content = [](std::string_view name, plan::Content meant, std::string_view meaning) {

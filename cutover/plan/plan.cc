@@ -58,6 +58,26 @@ void check_content(const Plan& plan) {
   }
 }
 
+// The user's own; with --data-only nothing of the schema is restored.
+void check_stream_objects(const Plan& plan) {
+  for (const auto& [wanted, what] : {std::pair(plan.copy_publications, "publications: copy"),
+                                     std::pair(plan.copy_subscriptions, "subscriptions: copy-disabled")}) {
+    if (wanted && plan.content == Content::data_only) {
+      throw base::UsageError(
+          in(plan) + what + " doesn't go with content: data-only, which restores nothing but rows",
+          "leave it out, and make them on the target by hand: docs/content.md");
+    }
+  }
+}
+
+void check_roles(const Plan& plan) {
+  try {
+    static_cast<void>(plan.roles());
+  } catch (const base::UsageError& error) {
+    throw base::UsageError(in(plan) + "roles.map: " + error.message(), error.hint());
+  }
+}
+
 std::string default_name(const Plan& plan) {
   const auto& side = plan.source.empty() ? plan.target : plan.source;
   for (const auto* keyword : {"dbname", "service", "user"}) {
@@ -167,6 +187,8 @@ Address address_of(const Address& given, const postgres::ConnInfo& info) {
 
 void check_plan(Plan& plan, Sides needed) {
   check_content(plan);
+  check_stream_objects(plan);
+  check_roles(plan);
   check_strategy(plan);
   check_sides(plan, needed);
   if (plan.name.empty()) {

@@ -18,6 +18,7 @@
 #include "replication/base/deadline.h"
 #include "replication/base/finding.h"
 #include "replication/catalog/catalog.h"
+#include "replication/catalog/role_map.h"
 #include "replication/postgres/conninfo.h"
 
 namespace cutover::plan {
@@ -102,13 +103,14 @@ struct Plan {
   postgres::ConnInfo source, target;
   std::string strategy = "switchover";
   catalog::TableFilter tables;
-  bool keyless_full = false;          // set REPLICA IDENTITY FULL on tables without a key
-  bool unlogged_data = true;          // rows of unlogged tables are moved; false = they arrive empty
-  bool follow_schema = false;         // schema changes of the safe kinds are made on the other side too
-  bool create_roles = true;           // make the roles that the target lacks; false = they must be there
-  bool copy_publications = false;     // the user's, made on the target with the schema
-  bool copy_subscriptions = false;    // the same, disabled and without a slot
-  std::vector<std::string> accepted;  // findings that shall not block: "id" or "id:object"
+  bool keyless_full = false;   // set REPLICA IDENTITY FULL on tables without a key
+  bool unlogged_data = true;   // rows of unlogged tables are moved; false = they arrive empty
+  bool follow_schema = false;  // schema changes of the safe kinds are made on the other side too
+  bool create_roles = true;    // make the roles that the target lacks; false = they must be there
+  std::map<std::string, std::string> role_map;  // of the source's roles to their names on the target
+  bool copy_publications = false;               // the user's, made on the target with the schema
+  bool copy_subscriptions = false;              // the same, disabled and without a slot
+  std::vector<std::string> accepted;            // findings that shall not block: "id" or "id:object"
   Content content = Content::all;
   int copy_jobs = 2;
   int index_jobs = 2;
@@ -137,6 +139,7 @@ struct Plan {
   std::string file;  // where it was read from; empty = made of options
 
   bool accepts(const base::Finding& finding) const;
+  catalog::RoleMap roles() const { return catalog::RoleMap(role_map); }  // throws where check_plan does
 };
 
 // Whether `names` ("id" or "id:object") has the finding: the one test of all that asks.

@@ -181,6 +181,35 @@ Field texts(std::string_view key, std::vector<std::string>& value, std::string_v
   return field;
 }
 
+Field names(std::string_view key, std::map<std::string, std::string>& value, std::string_view meaning) {
+  auto field = make(key, "map of text", meaning);
+  field.read = [&value](const Source& source, const Item& item) {
+    if (!item.value.IsMap() || item.value.size() == 0) {
+      source.fail(item, item.path + " wants a map of names", "leave the key out, or give {old: new}");
+    }
+    value.clear();
+    for (const auto& pair : item.value) {
+      const auto name = scalar(source, {pair.first, item.key_mark, item.path + "'s key"}, "a name");
+      const Item one{pair.second, pair.first.Mark(), item.path + "." + name};
+      if (!value.emplace(name, scalar(source, one, "a name")).second) {
+        source.fail(pair.first.Mark(), "'" + name + "' is given twice in " + item.path, "keep one of them");
+      }
+    }
+  };
+  field.write = [&value](YAML::Emitter& out, Secrets secrets) {
+    out << YAML::Flow << YAML::BeginMap;
+    for (const auto& [name, text] : value) {
+      out << YAML::Key;
+      write_text(out, name, secrets);
+      out << YAML::Value;
+      write_text(out, text, secrets);
+    }
+    out << YAML::EndMap;
+  };
+  field.empty = [&value] { return value.empty(); };
+  return field;
+}
+
 Field flag(std::string_view key, bool& value, std::string_view meaning) {
   auto field = make(key, "true or false", meaning);
   field.fallback = value ? "true" : "false";
@@ -289,6 +318,21 @@ Field map(std::string_view key, Fields children, std::string_view meaning) {
                        [](const Field& child) { return !child.write || child.empty(); });
   };
   field.children = *shared;
+  return field;
+}
+
+Field word_or_map(std::string_view key, Fields children, std::string_view meaning) {
+  auto field = map(key, children, meaning);
+  field.type = "word or map";
+  const auto shared = std::make_shared<Fields>(std::move(children));
+  field.read = [shared, as_map = std::move(field.read)](const Source& source, const Item& item) {
+    item.value.IsMap() ? as_map(source, item) : shared->front().read(source, item);
+  };
+  field.write = [shared, as_map = std::move(field.write)](YAML::Emitter& out, Secrets secrets) {
+    const bool alone = std::all_of(shared->begin() + 1, shared->end(),
+                                   [](const Field& child) { return !child.write || child.empty(); });
+    alone ? shared->front().write(out, secrets) : as_map(out, secrets);
+  };
   return field;
 }
 

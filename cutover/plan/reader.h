@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,6 +53,8 @@ void write_map(YAML::Emitter& out, Secrets secrets, const Fields& fields);
 // The kinds of values there are. The variable must outlive the Field.
 Field text(std::string_view key, std::string& value, std::string_view meaning);
 Field texts(std::string_view key, std::vector<std::string>& value, std::string_view meaning);
+// A map whose keys are names of somebody's choice, each with a text.
+Field names(std::string_view key, std::map<std::string, std::string>& value, std::string_view meaning);
 Field flag(std::string_view key, bool& value, std::string_view meaning);
 Field integer(std::string_view key, std::int64_t& value, std::int64_t min, std::int64_t max,
               std::string_view meaning);
@@ -61,6 +64,8 @@ Field duration(std::string_view key, base::milliseconds& value, base::millisecon
 // A connection string, alone or as {url: ...}.
 Field connection(std::string_view key, postgres::ConnInfo& value, std::string_view meaning);
 Field map(std::string_view key, Fields children, std::string_view meaning);
+// The same, or its first child's value alone where nothing else is to be said.
+Field word_or_map(std::string_view key, Fields children, std::string_view meaning);
 // A key of the format that this version can't do yet.
 Field later(std::string_view key);
 

@@ -39,6 +39,7 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   input.copy_publications = plan.copy_publications;
   input.copy_subscriptions = plan.copy_subscriptions;
   input.create_roles = plan.create_roles;
+  input.roles = plan.roles();
   input.failover_slots = plan.slot_failover;
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;
@@ -104,6 +105,7 @@ void Controller::begin_migration() {
     }
   }
   put_fact(servers_.target(), context_.token, "content", plan::to_string(plan_.content));
+  put_roles(servers_.target(), context_.token, plan_.roles());
   write_run(servers_.source(), context_.run, context_.token);
   write_run(servers_.target(), context_.run, context_.token);
 }
@@ -186,6 +188,14 @@ void Controller::require_same_content() {
         "this migration was begun with content: " + std::string(plan::to_string(begun)) + ", not " +
             std::string(plan::to_string(plan_.content)),
         "call `pgcutover run` as it was called first, or `pgcutover cancel` to start over");
+  }
+  if (const auto roles = begun_roles(servers_.target()); roles != plan_.roles()) {
+    const auto text = roles.text();
+    throw base::StateError("this migration was begun with other names of roles: " +
+                               (text.empty() ? "those of the source" : text),
+                           "call `pgcutover run` with the roles.map that it was called with first, or "
+                           "`pgcutover cancel` to start "
+                           "over");
   }
 }
 

@@ -44,9 +44,9 @@ const snapshot::SchemaArchive& Preparation::schema_archive() {
     if (wanted.subscriptions) {
       snapshot::register_subscription_secrets(source());
     }
-    archive_ = std::make_unique<snapshot::SchemaArchive>(tools, context_.servers.info(Side::source, "dump"),
-                                                         snapshot_, context_.plan.tables,
-                                                         context_.servers.stop(), wanted);
+    archive_ = std::make_unique<snapshot::SchemaArchive>(
+        tools, context_.servers.info(Side::source, "dump"), snapshot_, context_.plan.tables,
+        context_.servers.stop(), wanted, begun_roles(target()));
     if (context_.plan.indexes_later) {
       archive_->put_off_secondary_indexes();
     }
@@ -63,11 +63,12 @@ void Preparation::restore_schema() {
     return;
   }
   std::string message;
+  const auto roles = begun_roles(target());
   if (context_.plan.create_roles) {
-    message = snapshot::ensure_roles(source(), target()).summary();
+    message = snapshot::ensure_roles(source(), target(), roles).summary();
   }
   schema_archive().restore_pre_data(context_.servers.info(Side::target, "restore"), context_.token);
-  for (const auto& failed : snapshot::restore_database_settings(source(), target())) {
+  for (const auto& failed : snapshot::restore_database_settings(source(), target(), roles)) {
     base::log::warn("not set on the target: " + failed);
     message += (message.empty() ? "not set: " : "; not set: ") + failed;
   }
@@ -147,7 +148,7 @@ void Preparation::copy() {
   slot_session_.reset();
   snapshot_.clear();
   if (source_catalog().large_objects > 0) {
-    snapshot::refresh_large_objects(source(), target());
+    snapshot::refresh_large_objects(source(), target(), base::Deadline::never(), begun_roles(target()));
   }
   const auto state = snapshot::copy_state(target());
   record.tables = state.done;

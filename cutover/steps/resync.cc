@@ -10,6 +10,7 @@
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy.h"
 #include "replication/snapshot/schema.h"
@@ -88,6 +89,7 @@ void create(Context& context, const catalog::Catalog& content, const std::vector
   auto& source = context.servers.source();
   auto& target = context.servers.target();
   const auto there = catalog::load(target, context.plan.tables);
+  const auto roles = begun_roles(target);
   for (const auto kind : {catalog::TableKind::partitioned, catalog::TableKind::ordinary}) {
     for (const auto& table : tables) {
       const auto& root = root_of(content, table);
@@ -100,14 +102,15 @@ void create(Context& context, const catalog::Catalog& content, const std::vector
         SELECT pg_catalog.format('CREATE TABLE %s PARTITION OF %I.%I %s%s', $2::text, n.nspname, p.relname,
                  pg_catalog.pg_get_expr(c.relpartbound, c.oid),
                  ' PARTITION BY ' || pg_catalog.pg_get_partkeydef(c.oid)),
-               pg_catalog.format('ALTER TABLE %s OWNER TO %I', $2::text, pg_catalog.pg_get_userbyid(c.relowner))
+               pg_catalog.pg_get_userbyid(c.relowner)
           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
           JOIN pg_catalog.pg_class p ON p.oid = i.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
          WHERE c.oid = $1::bigint::oid)",
                          postgres::Params().integer(table.oid).text(std::string_view(table.qualified())));
       postgres::Transaction transaction(target);
       target.exec(row.text(0, 0));
-      target.exec(row.text(0, 1));
+      target.exec("ALTER TABLE " + table.qualified() + " OWNER TO " +
+                  postgres::quote_identifier(roles.at(row.text(0, 1))));
       context.token.assert_current(target);
       transaction.commit_or_throw();
       base::log::warn(table.display() + " was made on the target as a partition of " + root.display() +
@@ -125,7 +128,8 @@ void restore(Context& context, const catalog::Catalog& content, const std::vecto
   const auto tools = snapshot::SchemaTools::locate(
       context.plan.pg_bindir, context.servers.source().server_major(), context.servers.stop());
   const snapshot::SchemaArchive archive(tools, context.servers.info(Side::source, "dump"), "",
-                                        only(content, tables), context.servers.stop());
+                                        only(content, tables), context.servers.stop(), {},
+                                        begun_roles(context.servers.target()));
   const auto target = context.servers.info(Side::target, "restore");
   if (post_data) {
     archive.restore_post_data(target, context.token, context.plan.index_jobs);

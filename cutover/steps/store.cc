@@ -14,6 +14,7 @@
 namespace cutover::steps {
 namespace {
 
+constexpr std::string_view kRoles = "roles.map";
 constexpr std::string_view kLockKey = "1885823861, 1";  // "pgcu"
 
 constexpr std::string_view kTables = R"(
@@ -180,6 +181,20 @@ plan::Content begun_content(postgres::Connection& target) {
   return word == plan::to_string(plan::Content::data_only)     ? plan::Content::data_only
          : word == plan::to_string(plan::Content::schema_only) ? plan::Content::schema_only
                                                                : plan::Content::all;
+}
+
+void put_roles(postgres::Connection& target, const postgres::FencingToken& token,
+               const catalog::RoleMap& roles) {
+  put_fact(target, token, kRoles, roles.flat());
+}
+
+catalog::RoleMap begun_roles(postgres::Connection& target) {
+  const auto rows = target.exec("SELECT unnest($1::text[])", {read_fact(target, kRoles).value_or("{}")});
+  std::vector<std::string> names;
+  for (int row = 0; row < rows.rows(); ++row) {
+    names.push_back(rows.text(row, 0));
+  }
+  return catalog::RoleMap::from_flat(names);
 }
 
 std::map<std::string, std::string> read_facts(postgres::Connection& connection, std::string_view prefix) {

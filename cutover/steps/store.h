@@ -49,9 +49,12 @@ bool step_done(postgres::Connection& connection, std::string_view step);
 void put_fact(postgres::Connection& connection, const postgres::FencingToken& token, std::string_view key,
               std::string_view value);
 std::optional<std::string> read_fact(postgres::Connection& connection, std::string_view key);
-// Every fact whose key starts with `prefix`.
 // What the migration on this target was begun with.
 plan::Content begun_content(postgres::Connection& target);
+void put_roles(postgres::Connection& target, const postgres::FencingToken& token,
+               const catalog::RoleMap& roles);
+catalog::RoleMap begun_roles(postgres::Connection& target);  // from the source's names to the target's
+// Every fact whose key starts with `prefix`.
 std::map<std::string, std::string> read_facts(postgres::Connection& connection, std::string_view prefix);
 
 // Orders from other processes. The asking side:

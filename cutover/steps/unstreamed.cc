@@ -198,12 +198,16 @@ void Unstreamed::refresh(Context& context, Link& link) {
     copy_rows(from, to, *table, context.token, Deadline::never());
     base::log::info("unlogged table " + table->display() + " was copied again");
   }
-  snapshot::refresh_large_objects(from, to);
+  roles_ = begun_roles(context.servers.target());
+  if (from_ == Side::target) {
+    roles_ = roles_.inverse();
+  }
+  snapshot::refresh_large_objects(from, to, Deadline::never(), roles_);
   snapshot::refresh_matviews(to, content_.matviews);
 
   const auto began = base::Clock::now();
   look(context, to, Deadline::never());
-  snapshot::changed_large_objects(from, to);
+  snapshot::changed_large_objects(from, to, Deadline::never(), roles_);
   const std::chrono::duration<double> took = base::Clock::now() - began;
   if (took * 2 <= context.plan.gates.max_pause) {
     return;
@@ -236,14 +240,14 @@ std::vector<std::string> Unstreamed::settle(Context& context, Deadline deadline)
     for (const auto* table : changed.tables) {
       copy_rows(from, to, *table, context.token, deadline);
     }
-    snapshot::refresh_large_objects(from, to, deadline);
+    snapshot::refresh_large_objects(from, to, deadline, roles_);
     snapshot::refresh_matviews(to, changed.matviews, deadline);
     if (const auto names = changed.names({}); !names.empty()) {
       base::log::info("copied again under the fence: " + joined(names));
     }
     return {};
   }
-  const auto names = changed.names(snapshot::changed_large_objects(from, to, deadline));
+  const auto names = changed.names(snapshot::changed_large_objects(from, to, deadline, roles_));
   if (choice == plan::Unstreamed::refuse && !names.empty()) {
     throw base::Error("changed on the " + std::string(to_string(from_)) +
                           " since it was copied, and no stream carries it: " + joined(names),

@@ -45,6 +45,7 @@ class Unstreamed {
   const catalog::Catalog& content_;
   const Side from_;
   Matviews seen_;                     // on `from`, before they were refreshed on the other side
+  catalog::RoleMap roles_;            // names on the other side
   std::optional<double> unlookable_;  // seconds that a look takes, where that is too long for the pause
   std::vector<std::string> stale_;
 };

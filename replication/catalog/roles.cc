@@ -217,6 +217,25 @@ const Role* Roles::find(std::string_view name) const {
   return found == roles.end() ? nullptr : &*found;
 }
 
+Roles Roles::renamed(const RoleMap& map) const {
+  Roles out = *this;
+  for (auto& role : out.roles) {
+    role.name = map.at(role.name);
+    role.predefined = role.predefined || role.name.starts_with("pg_");
+  }
+  for (auto& membership : out.memberships) {
+    membership.group = map.at(membership.group);
+    membership.member = map.at(membership.member);
+  }
+  for (auto& setting : out.settings) {
+    setting.role = map.at(setting.role);
+    if (setting.name == "role") {  // its value is a role's name
+      setting.value = map.find(setting.value).value_or(setting.value);
+    }
+  }
+  return out;
+}
+
 Roles load_roles(postgres::Connection& connection, const std::set<std::string>& names) {
   Roles out;
   const auto literal = names_literal(names);

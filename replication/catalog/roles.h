@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "replication/catalog/role_map.h"
 #include "replication/postgres/connection.h"
 
 namespace replication::catalog {
@@ -25,7 +26,7 @@ struct Role {
   std::string valid_until = {};  // "" = for ever
   std::string comment = {};
   int objects = 0;          // it owns or has rights on in this database, as far as pg_shdepend knows
-  bool predefined = false;  // pg_read_all_data...: every server has its own
+  bool predefined = false;  // pg_read_all_data...: every server has its own, and nobody can make one
 };
 
 struct Membership {
@@ -49,6 +50,8 @@ struct Roles {
   std::vector<Membership> memberships;
   std::vector<Setting> settings;  // of these roles, of them in this database, and of the database
   const Role* find(std::string_view name) const;
+  // The same under the names they have on the other side. Throws as RoleMap::at does.
+  Roles renamed(const RoleMap& map) const;
 };
 
 Roles load_roles(postgres::Connection& connection);

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "replication/base/error.h"
 #include "replication/base/log.h"
+#include "replication/catalog/roles.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
@@ -38,23 +40,43 @@ struct Object {
   bool may_be_long() const { return first_bytes == kSliceBytes; }
 };
 
-// Objects with after < oid <= last, by oid. Grants to roles outside `roles` don't count.
+// What a statement is told about names: the roles that the target has, and which name of this side is another
+// one there.
+struct Names {
+  explicit Names(const std::vector<std::string>& known, const catalog::RoleMap& map)
+      : roles(postgres::array_literal(known)) {
+    std::tie(here, there) = map.arrays();
+  }
+  std::string roles, here, there;  // text[] values
+};
+
+// SQL: the target's name of a role, empty for one that it can't have; $a and $b are the map's arrays.
+std::string name_there(const std::string& role, int a, int b) {
+  const auto parameter = [](int number) { return "$" + std::to_string(number) + "::text[]"; };
+  return "coalesce((SELECT m.there FROM unnest(" + parameter(a) + ", " + parameter(b) +
+         ") m(here, there) WHERE m.here = " + role + "), " + role + ")";
+}
+
+// Objects with after < oid <= last, by oid, with the target's names. Grants to roles that it hasn't don't
+// count.
 std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last, std::optional<int> limit,
-                         const std::string& roles, base::Deadline deadline) {
+                         const Names& names, base::Deadline deadline) {
   Params params;
-  params.integer(after).integer(last).integer(kSliceBytes).text(std::string_view(roles));
+  params.integer(after).integer(last).integer(kSliceBytes).text(std::string_view(names.roles));
+  params.text(std::string_view(names.here)).text(std::string_view(names.there));
   const auto rows = connection.exec(
-      "SELECT oid, pg_catalog.pg_get_userbyid(lomowner), octet_length(d), encode(sha256(d), 'hex'), "
-      "coalesce((SELECT "
-      "  string_agg(a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END || ' ' || "
-      "a.grantee::regrole::text,"
-      "    ', ' ORDER BY a.privilege_type, a.grantee::regrole::text COLLATE \"C\")"
-      "  FROM aclexplode(lomacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
-      "  WHERE a.grantee <> lomowner AND (a.grantee = 0 OR r.rolname = ANY ($4::text[]))), ''), "
-      "pg_catalog.obj_description(oid, 'pg_largeobject') "
-      "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $3::int) AS d FROM "
-      "pg_catalog.pg_largeobject_metadata "
-      "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
+      "SELECT oid, " + name_there("pg_catalog.pg_get_userbyid(lomowner)::text", 5, 6) +
+          ", octet_length(d), encode(sha256(d), 'hex'), "
+          "coalesce((SELECT string_agg(g.what || ' ' || g.who, ', ' ORDER BY g.what COLLATE \"C\", g.who "
+          "COLLATE \"C\") FROM (SELECT a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END AS "
+          "what, CASE a.grantee WHEN 0 THEN '-' ELSE " +
+          name_there("r.rolname::text", 5, 6) +
+          " END AS who FROM aclexplode(lomacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
+          "  WHERE a.grantee <> lomowner) g WHERE g.who = '-' OR g.who = ANY ($4::text[])), ''), "
+          "pg_catalog.obj_description(oid, 'pg_largeobject') "
+          "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $3::int) AS d FROM "
+          "pg_catalog.pg_largeobject_metadata "
+          "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
           (limit ? " LIMIT " + std::to_string(*limit) : std::string()) + ") o ORDER BY oid",
       params, deadline);
   std::vector<Object> objects;
@@ -116,26 +138,34 @@ std::int64_t copy_content(Connection& source, Connection& target, base::Oid oid,
   }
 }
 
-postgres::Result grants(Connection& connection, base::Oid oid, const std::string& roles,
-                        base::Deadline deadline) {
+// (privilege, the target's name of who has it, quoted, with the right to grant it)
+postgres::Result grants(Connection& connection, base::Oid oid, const Names& names, base::Deadline deadline) {
   return connection.exec(
-      "SELECT a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, "
-      "a.is_grantable "
-      "FROM pg_catalog.pg_largeobject_metadata m CROSS JOIN aclexplode(m.lomacl) a "
-      "LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee "
-      "WHERE m.oid = $1::bigint::oid AND a.grantee <> m.lomowner AND (a.grantee = 0 OR r.rolname = ANY "
-      "($2::text[]))",
-      Params().integer(oid).text(std::string_view(roles)), deadline);
+      "SELECT g.privilege_type, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(g.who) END, "
+      "g.is_grantable "
+      "FROM (SELECT a.*, " +
+          name_there("r.rolname::text", 3, 4) +
+          " AS who FROM pg_catalog.pg_largeobject_metadata m CROSS JOIN aclexplode(m.lomacl) a "
+          "LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee "
+          "WHERE m.oid = $1::bigint::oid AND a.grantee <> m.lomowner) g WHERE g.grantee = 0 OR g.who = ANY "
+          "($2::text[])",
+      Params()
+          .integer(oid)
+          .text(std::string_view(names.roles))
+          .text(std::string_view(names.here))
+          .text(std::string_view(names.there)),
+      deadline);
 }
 
 void copy_rights_and_comment(Connection& source, Connection& target, const Object& object,
-                             const std::string& roles, bool owner_known, base::Deadline deadline) {
+                             const Names& of_source, const Names& of_target, bool owner_known,
+                             base::Deadline deadline) {
   const auto name = "LARGE OBJECT " + std::to_string(object.oid);
-  const auto before = grants(target, object.oid, roles, deadline);
+  const auto before = grants(target, object.oid, of_target, deadline);
   for (int row = 0; row < before.rows(); ++row) {
     target.exec("REVOKE ALL ON " + name + " FROM " + before.text(row, 1), deadline);
   }
-  const auto wanted = grants(source, object.oid, roles, deadline);
+  const auto wanted = grants(source, object.oid, of_source, deadline);
   for (int row = 0; row < wanted.rows(); ++row) {
     target.exec("GRANT " + wanted.text(row, 0) + " ON " + name + " TO " + wanted.text(row, 1) +
                     (wanted.boolean(row, 2) ? " WITH GRANT OPTION" : ""),
@@ -149,26 +179,31 @@ void copy_rights_and_comment(Connection& source, Connection& target, const Objec
               deadline);
 }
 
+std::vector<std::string> known_roles(Connection& target) {
+  const auto names = catalog::role_names(target);
+  return {names.begin(), names.end()};
+}
+
 class Refresh {
  public:
-  Refresh(Connection& source, Connection& target, base::Deadline deadline, bool write)
-      : source_(source), target_(target), deadline_(deadline), write_(write) {
-    // Names only: rights of roles that the target doesn't have can't be given there.
-    const auto rows = target_.exec("SELECT rolname FROM pg_catalog.pg_roles");
-    for (int row = 0; row < rows.rows(); ++row) {
-      roles_.push_back(rows.text(row, 0));
-    }
-    roles_literal_ = postgres::array_literal(roles_);
-  }
+  Refresh(Connection& source, Connection& target, const catalog::RoleMap& map, base::Deadline deadline,
+          bool write)
+      : source_(source),
+        target_(target),
+        deadline_(deadline),
+        write_(write),
+        roles_(known_roles(target)),
+        of_source_(roles_, map),
+        of_target_(roles_, {}) {}
 
   std::vector<base::Oid> run() {
     const Transaction snapshot(source_, kSnapshot);
     base::Oid after = 0;
     for (bool more = true; more;) {
-      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, roles_literal_, deadline_);
+      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, of_source_, deadline_);
       more = ours.size() == static_cast<std::size_t>(kObjectsPerLook);
       const auto last = more ? ours.back().oid : kOidMax;
-      merge(ours, look(target_, after, last, std::nullopt, roles_literal_, deadline_));
+      merge(ours, look(target_, after, last, std::nullopt, of_target_, deadline_));
       after = last;
     }
     commit();
@@ -206,10 +241,12 @@ class Refresh {
     if (content) {
       bytes_ += copy_content(source_, target_, our.oid, their != nullptr, deadline_);
     }
-    copy_rights_and_comment(source_, target_, our, roles_literal_, owner_known, deadline_);
+    copy_rights_and_comment(source_, target_, our, of_source_, of_target_, owner_known, deadline_);
     if (!owner_known) {
-      base::log::warn("large object " + std::to_string(our.oid) + ": its owner " + our.owner +
-                      " doesn't exist on the target, ours keeps it");
+      base::log::warn(
+          "large object " + std::to_string(our.oid) + ": its owner " +
+          (our.owner.empty() ? "has a name that is another role's there" : our.owner + " isn't there") +
+          ", ours keeps it");
     }
     count();
   }
@@ -246,8 +283,9 @@ class Refresh {
   Connection& target_;
   const base::Deadline deadline_;
   const bool write_;
-  std::vector<std::string> roles_;
-  std::string roles_literal_;
+  // Rights of roles that the target doesn't have can't be given there.
+  const std::vector<std::string> roles_;
+  const Names of_source_, of_target_;
   std::optional<Transaction> transaction_;
   std::vector<base::Oid> touched_;
   std::int64_t bytes_ = 0;
@@ -256,13 +294,14 @@ class Refresh {
 
 }  // namespace
 
-std::int64_t refresh_large_objects(Connection& source, Connection& target, base::Deadline deadline) {
-  return static_cast<std::int64_t>(Refresh(source, target, deadline, true).run().size());
+std::int64_t refresh_large_objects(Connection& source, Connection& target, base::Deadline deadline,
+                                   const catalog::RoleMap& roles) {
+  return static_cast<std::int64_t>(Refresh(source, target, roles, deadline, true).run().size());
 }
 
-std::vector<base::Oid> changed_large_objects(Connection& source, Connection& target,
-                                             base::Deadline deadline) {
-  return Refresh(source, target, deadline, false).run();
+std::vector<base::Oid> changed_large_objects(Connection& source, Connection& target, base::Deadline deadline,
+                                             const catalog::RoleMap& roles) {
+  return Refresh(source, target, roles, deadline, false).run();
 }
 
 }  // namespace replication::snapshot

@@ -166,9 +166,6 @@ void require_roles(postgres::Connection& target, std::span<const RestoreItem> it
   for (int row = 0; row < rows.rows(); ++row) {
     needed.erase(rows.text(row, 0));
   }
-  for (const char* keyword : {"current_user", "session_user", "current_role"}) {
-    needed.erase(keyword);
-  }
   if (needed.empty()) {
     return;
   }

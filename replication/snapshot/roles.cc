@@ -54,8 +54,14 @@ std::string yes(bool value, const char* word) {
 
 class Maker {
  public:
-  Maker(Connection& source, Connection& target, const catalog::Roles& wanted, std::set<std::string> there)
-      : source_(source), target_(target), wanted_(wanted), there_(std::move(there)) {}
+  // `wanted` under the names of the target.
+  Maker(Connection& source, Connection& target, const catalog::Roles& wanted, catalog::RoleMap to_source,
+        std::set<std::string> there)
+      : source_(source),
+        target_(target),
+        wanted_(wanted),
+        to_source_(std::move(to_source)),
+        there_(std::move(there)) {}
 
   RolesMade run() {
     std::vector<const Role*> missing;
@@ -159,13 +165,19 @@ class Maker {
   void copy_verifiers() {
     const bool readable = may_read_verifiers(source_);
     for (const auto& name : made_.created) {
+      const auto name_there = to_source_.at(name);
       std::optional<std::string> verifier;
       if (readable) {
-        verifier =
-            source_.maybe_value("SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1", {name});
+        verifier = source_.maybe_value("SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1",
+                                       {name_there});
       }
       bool given = false;
-      if (verifier) {
+      if (verifier && verifier->starts_with("md5") && name != name_there) {
+        base::register_secret(*verifier);
+        made_.not_given.push_back("password of " + name +
+                                  ": its MD5 verifier holds the role's name, which is " + name_there +
+                                  " on the source");
+      } else if (verifier) {
         base::register_secret(*verifier);
         const auto why_not = attempt(
             target_, "ALTER ROLE " + quote_identifier(name) + " PASSWORD " + quote_literal(*verifier));
@@ -182,6 +194,7 @@ class Maker {
   Connection& source_;
   Connection& target_;
   const catalog::Roles& wanted_;
+  const catalog::RoleMap to_source_;
   std::set<std::string> there_;
   RolesMade made_;
 };
@@ -195,8 +208,8 @@ std::string list(const std::vector<std::string>& items) {
 }
 
 // Rights on the database but CONNECT, for PUBLIC and roles that the target knows.
-void restore_rights(Connection& source, Connection& target, const std::set<std::string>& roles,
-                    std::vector<std::string>& failed) {
+void restore_rights(Connection& source, Connection& target, const catalog::RoleMap& map,
+                    const std::set<std::string>& roles, std::vector<std::string>& failed) {
   constexpr std::string_view kRights =
       "SELECT coalesce(r.rolname, ''), a.privilege_type, a.is_grantable FROM pg_catalog.pg_database d "
       "CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a "
@@ -204,15 +217,17 @@ void restore_rights(Connection& source, Connection& target, const std::set<std::
       "WHERE d.datname = pg_catalog.current_database() AND a.privilege_type <> 'CONNECT' AND a.grantee <> "
       "d.datdba "
       "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-  const auto read = [&](Connection& side) {
+  const auto read = [&](Connection& side, const catalog::RoleMap& names) {
     std::set<std::vector<std::string>> rights;
     const auto rows = side.exec(kRights);
     for (int i = 0; i < rows.rows(); ++i) {
-      rights.insert({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2)});
+      if (const auto name = names.find(rows.text(i, 0))) {
+        rights.insert({*name, rows.text(i, 1), rows.text(i, 2)});
+      }
     }
     return rights;
   };
-  const auto wanted = read(source), there = read(target);
+  const auto wanted = read(source, map), there = read(target, {});
   const auto on = " ON DATABASE " + quote_identifier(target.database());
   const auto grant = [&](const std::vector<std::string>& right) {
     return "GRANT " + right[1] + on + " TO " + (right[0].empty() ? "PUBLIC" : quote_identifier(right[0])) +
@@ -276,8 +291,9 @@ std::string RolesMade::summary() const {
   return text;
 }
 
-RolesMade ensure_roles(Connection& source, Connection& target) {
-  return Maker(source, target, catalog::load_roles(source), catalog::role_names(target)).run();
+RolesMade ensure_roles(Connection& source, Connection& target, const catalog::RoleMap& map) {
+  const auto wanted = catalog::load_roles(source).renamed(map);
+  return Maker(source, target, wanted, map.inverse(), catalog::role_names(target)).run();
 }
 
 bool may_read_verifiers(Connection& source) {
@@ -287,8 +303,11 @@ bool may_read_verifiers(Connection& source) {
 }
 
 std::vector<std::string> other_verifiers(Connection& source, Connection& target,
-                                         const std::vector<std::string>& roles) {
-  std::vector<std::string> different;
+                                         const std::vector<std::string>& roles, const catalog::RoleMap& map) {
+  std::vector<std::string> different, names_there;
+  for (const auto& name : roles) {
+    names_there.push_back(map.at(name));
+  }
   if (!may_read_verifiers(source) || !may_read_verifiers(target)) {
     return different;
   }
@@ -296,17 +315,17 @@ std::vector<std::string> other_verifiers(Connection& source, Connection& target,
   constexpr std::string_view kHashes =
       "SELECT rolname, coalesce(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), '') "
       "FROM pg_catalog.pg_authid WHERE rolname = ANY ($1::text[]) AND rolcanlogin";
-  const auto read = [&](Connection& side) {
+  const auto read = [&](Connection& side, const std::vector<std::string>& names) {
     std::map<std::string, std::string> hashes;
-    const auto rows = side.exec(kHashes, postgres::Params{postgres::array_literal(roles)});
+    const auto rows = side.exec(kHashes, postgres::Params{postgres::array_literal(names)});
     for (int i = 0; i < rows.rows(); ++i) {
       hashes[rows.text(i, 0)] = rows.text(i, 1);
     }
     return hashes;
   };
-  const auto ours = read(source), theirs = read(target);
+  const auto ours = read(source, roles), theirs = read(target, names_there);
   for (const auto& [name, hash] : ours) {
-    const auto twin = theirs.find(name);
+    const auto twin = theirs.find(map.at(name));
     if (!hash.empty() && twin != theirs.end() && twin->second != hash) {
       different.push_back(name);
     }
@@ -314,7 +333,8 @@ std::vector<std::string> other_verifiers(Connection& source, Connection& target,
   return different;
 }
 
-std::vector<std::string> restore_database_settings(Connection& source, Connection& target) {
+std::vector<std::string> restore_database_settings(Connection& source, Connection& target,
+                                                   const catalog::RoleMap& map) {
   constexpr std::string_view kComment =
       "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = "
       "pg_catalog.current_database()";
@@ -328,7 +348,7 @@ std::vector<std::string> restore_database_settings(Connection& source, Connectio
       failed.push_back(what + ": " + *why_not);
     }
   };
-  for (const auto& setting : catalog::load_roles(source).settings) {
+  for (const auto& setting : catalog::load_roles(source).renamed(map).settings) {
     const auto is_it = [&](const Setting& one) {
       return one.database && one.role == setting.role && one.name == setting.name;
     };
@@ -353,7 +373,7 @@ std::vector<std::string> restore_database_settings(Connection& source, Connectio
     const auto on = "COMMENT ON DATABASE " + database + " IS ";
     run("comment on the database", on + quote_literal(*comment), on + (old ? quote_literal(*old) : "NULL"));
   }
-  restore_rights(source, target, there, failed);
+  restore_rights(source, target, map, there, failed);
   transaction.commit_or_throw();
   return failed;
 }

@@ -168,13 +168,25 @@ struct SchemaArchive::State {
   std::optional<std::vector<ScriptItem>> post_data = {};
   bool put_off_secondary = false;
   StreamObjects stream_objects = {};
+  catalog::RoleMap roles = {};
+
+  // As read_script(), for the target.
+  std::vector<ScriptItem> read(std::string_view script) const {
+    auto items = read_script(script);
+    if (!roles.empty()) {
+      for (auto& item : items) {
+        item.sql = rename_roles(item.sql, roles);
+      }
+    }
+    return items;
+  }
 
   std::string archive() const { return directory.file("schema.dump"); }
 
   std::vector<ScriptItem> pre_data() const {
     const auto script = directory.file("pre-data.sql");
     run({tools.pg_restore, "--section=pre-data", "--file=" + script, archive()}, {}, stop);
-    return read_script(read_file(script));
+    return read(read_file(script));
   }
   std::vector<ScriptItem> read_all_post_data() const {
     const auto list = directory.file("post-data.list");
@@ -187,7 +199,7 @@ struct SchemaArchive::State {
     write_file(list, kept);
     run({tools.pg_restore, "--section=post-data", "--use-list=" + list, "--file=" + script, archive()}, {},
         stop);
-    return read_script(read_file(script));
+    return read(read_file(script));
   }
   std::vector<ScriptItem> read_post_data() const {
     auto items = read_all_post_data();
@@ -198,7 +210,7 @@ struct SchemaArchive::State {
 
 SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source,
                              const std::string& snapshot, const catalog::TableFilter& filter,
-                             const base::Stop& stop, StreamObjects wanted)
+                             const base::Stop& stop, StreamObjects wanted, catalog::RoleMap roles)
     : state_(new State{extension_rows(source, snapshot, stop), tools, source, stop, {}, {}}) {
   std::vector<std::string> options{"--format=custom", "--no-subscriptions", "--exclude-schema=pgcutover",
                                    "--file=" + state_->archive()};
@@ -212,6 +224,7 @@ SchemaArchive::SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo&
     options.push_back(std::move(pattern));
   }
   state_->stream_objects = wanted;
+  state_->roles = std::move(roles);
   dump(tools, source, stop, options);
 }
 
@@ -260,8 +273,8 @@ std::vector<ScriptItem> SchemaArchive::stream_objects() const {
     items = state_->read_all_post_data();
   }
   if (wanted.subscriptions) {  // through a pipe: their passwords shall lie in no file that a crash leaves
-    std::ranges::move(read_script(dump(state_->tools, state_->source, state_->stop,
-                                       {"--section=post-data", "--no-publications", "--exclude-schema=*"})),
+    std::ranges::move(state_->read(dump(state_->tools, state_->source, state_->stop,
+                                        {"--section=post-data", "--no-publications", "--exclude-schema=*"})),
                       std::back_inserter(items));
   }
   std::erase_if(items, [&](const ScriptItem& item) {

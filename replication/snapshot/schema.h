@@ -10,6 +10,7 @@
 
 #include "replication/base/stop.h"
 #include "replication/catalog/catalog.h"
+#include "replication/catalog/role_map.h"
 #include "replication/postgres/connection.h"
 #include "replication/postgres/conninfo.h"
 #include "replication/postgres/fencing_token.h"
@@ -28,9 +29,10 @@ struct SchemaTools {
 
 class SchemaArchive {
  public:
-  // Dumps the schema (no data). `snapshot` may be empty.
+  // Dumps the schema (no data). `snapshot` may be empty. What it restores names roles as `roles` says.
   SchemaArchive(const SchemaTools& tools, const postgres::ConnInfo& source, const std::string& snapshot,
-                const catalog::TableFilter& filter, const base::Stop& stop, StreamObjects wanted = {});
+                const catalog::TableFilter& filter, const base::Stop& stop, StreamObjects wanted = {},
+                catalog::RoleMap roles = {});
   ~SchemaArchive();
   SchemaArchive(const SchemaArchive&) = delete;
   SchemaArchive& operator=(const SchemaArchive&) = delete;
@@ -73,12 +75,15 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
 void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
                       base::Deadline deadline = base::Deadline::never());
 
-// Large objects: copies those that are missing or differ, removes those that are gone, with owners. Returns
-// how many were touched. `deadline` holds for each look at up to 500 of them.
+// Large objects: copies those that are missing or differ, removes those that are gone, with owners and rights
+// of roles that the target has, by `roles`. Returns how many were touched. `deadline` holds for each look at
+// up to 500 of them.
 std::int64_t refresh_large_objects(postgres::Connection& source, postgres::Connection& target,
-                                   base::Deadline deadline = base::Deadline::never());
+                                   base::Deadline deadline = base::Deadline::never(),
+                                   const catalog::RoleMap& roles = {});
 // Those that refresh_large_objects would touch; nothing is written.
 std::vector<base::Oid> changed_large_objects(postgres::Connection& source, postgres::Connection& target,
-                                             base::Deadline deadline = base::Deadline::never());
+                                             base::Deadline deadline = base::Deadline::never(),
+                                             const catalog::RoleMap& roles = {});
 
 }  // namespace replication::snapshot

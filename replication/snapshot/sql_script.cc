@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "replication/base/error.h"
+#include "replication/postgres/quote.h"
 
 namespace replication::snapshot {
 namespace {
@@ -239,18 +240,92 @@ std::string plain_name(const Token& token, std::string_view sql) {
   return lower;
 }
 
-// role [, role ...] from `at` on.
-void take_roles(const std::vector<Token>& tokens, std::size_t at, std::string_view sql,
-                std::set<std::string>& roles) {
-  for (; at < tokens.size(); at += 2) {
-    if (auto name = plain_name(tokens[at], sql); !name.empty()) {
-      roles.insert(std::move(name));
-    }
-    if (at + 1 >= tokens.size() || !tokens[at + 1].symbol(',')) {
-      return;
+// A string constant's value: '...' or E'...', as pg_dump writes them.
+std::string string_value(std::string_view literal) {
+  const bool escapes = !literal.starts_with('\'');
+  std::string value;
+  for (std::size_t at = escapes ? 2 : 1; at + 1 < literal.size(); ++at) {
+    at += literal[at] == '\'' || (escapes && literal[at] == '\\') ? 1 : 0;
+    value += literal[at];
+  }
+  return value;
+}
+
+// A place in a statement where a role is named.
+struct RoleName {
+  std::size_t begin = 0, end = 0;
+  std::string name;
+  bool literal = false;
+};
+
+class RoleNames {
+ public:
+  explicit RoleNames(std::string_view statement) : sql_(statement), tokens_(tokens_of(statement)) {
+    if (begins_with(tokens_, {"SET", "SESSION", "AUTHORIZATION"})) {
+      take_list(3);
+    } else if (begins_with(tokens_, {"CREATE", "USER", "MAPPING"})) {  // FOR role
+      take_list(4);
+    } else {
+      look();
     }
   }
-}
+  const std::vector<RoleName>& found() const { return found_; }
+
+ private:
+  void look() {
+    const bool grants = begins_with(tokens_, {"GRANT"}) || begins_with(tokens_, {"REVOKE"});
+    const bool defaults = begins_with(tokens_, {"ALTER", "DEFAULT", "PRIVILEGES"});
+    const bool policy = begins_with(tokens_, {"CREATE", "POLICY"});
+    const bool alters = begins_with(tokens_, {"ALTER"}) && !defaults;
+    const bool creates = begins_with(tokens_, {"CREATE"});
+    int depth = 0;
+    for (std::size_t at = 1; at + 1 < tokens_.size(); ++at) {
+      const auto& token = tokens_[at];
+      depth += token.symbol('(') ? 1 : token.symbol(')') ? -1 : 0;
+      if (depth != 0) {
+        continue;
+      }
+      const bool owner = alters && token.is("TO") && tokens_[at - 1].is("OWNER") && at + 3 == tokens_.size();
+      const bool grantee = (grants || defaults) && (token.is("TO") || token.is("FROM"));
+      const bool grantor = defaults && token.is("ROLE") && tokens_[at - 1].is("FOR");
+      if (owner || grantee || grantor || (policy && token.is("TO"))) {
+        take_list(at + 1);
+      } else if (creates && token.is("SET") && at + 3 < tokens_.size() && tokens_[at + 1].is("ROLE") &&
+                 tokens_[at + 2].is("TO")) {  // of a function
+        take_literal(tokens_[at + 3]);
+      }
+    }
+  }
+  // role [, role ...] from `at` on.
+  void take_list(std::size_t at) {
+    for (; at < tokens_.size(); at += 2) {
+      const auto& token = tokens_[at];
+      auto name = plain_name(token, sql_);
+      const bool keyword =
+          name == "public" || (token.kind == Token::Kind::word &&
+                               (name == "current_user" || name == "session_user" || name == "current_role"));
+      if (!name.empty() && !keyword) {
+        found_.push_back({token.begin, token.end, std::move(name)});
+      }
+      if (at + 1 >= tokens_.size() || !tokens_[at + 1].symbol(',')) {
+        return;
+      }
+    }
+  }
+  void take_literal(const Token& token) {
+    if (token.kind != Token::Kind::text) {
+      return;
+    }
+    auto name = string_value(sql_.substr(token.begin, token.end - token.begin));
+    if (name != "none") {
+      found_.push_back({token.begin, token.end, std::move(name), true});
+    }
+  }
+
+  std::string_view sql_;
+  std::vector<Token> tokens_;
+  std::vector<RoleName> found_;
+};
 
 // Debian's 15 keeps a version of its own in a column's options, pg_attver, which it never lets anybody set,
 // and which its own pg_dump leaves out. A newer pg_dump writes it down, and other servers refuse it. Nothing
@@ -348,29 +423,28 @@ std::vector<ScriptItem> read_script(std::string_view script) {
 
 void collect_roles(std::string_view sql, std::set<std::string>& roles) {
   for (const auto& statement : split_statements(sql)) {
-    const auto tokens = tokens_of(statement);
-    const bool grants = begins_with(tokens, {"GRANT"}) || begins_with(tokens, {"REVOKE"});
-    const bool defaults = begins_with(tokens, {"ALTER", "DEFAULT", "PRIVILEGES"});
-    const bool policy = begins_with(tokens, {"CREATE", "POLICY"});
-    const bool alters = begins_with(tokens, {"ALTER"}) && !defaults;
-    if (begins_with(tokens, {"SET", "SESSION", "AUTHORIZATION"})) {
-      take_roles(tokens, 3, statement, roles);
-    }
-    int depth = 0;
-    for (std::size_t at = 1; at + 1 < tokens.size(); ++at) {
-      const auto& token = tokens[at];
-      depth += token.symbol('(') ? 1 : token.symbol(')') ? -1 : 0;
-      if (depth != 0) {
-        continue;
-      }
-      const bool owner = alters && token.is("TO") && tokens[at - 1].is("OWNER") && at + 3 == tokens.size();
-      const bool grantee = (grants || defaults) && (token.is("TO") || token.is("FROM"));
-      const bool grantor = defaults && token.is("ROLE") && tokens[at - 1].is("FOR");
-      if (owner || grantee || grantor || (policy && token.is("TO"))) {
-        take_roles(tokens, at + 1, statement, roles);
-      }
+    const RoleNames names(statement);
+    for (const auto& one : names.found()) {
+      roles.insert(one.name);
     }
   }
+}
+
+std::string rename_roles(std::string_view sql, const catalog::RoleMap& map) {
+  std::string text;
+  for (const auto& statement : split_statements(sql)) {
+    text += text.empty() ? "" : "\n";
+    std::size_t at = 0;
+    const RoleNames names(statement);
+    for (const auto& one : names.found()) {
+      const auto name = map.at(one.name);
+      text.append(statement, at, one.begin - at);
+      text += one.literal ? postgres::quote_literal(name) : postgres::quote_identifier(name);
+      at = one.end;
+    }
+    text.append(statement, at);
+  }
+  return text;
 }
 
 std::optional<StreamObjectName> stream_object_name(std::string_view sql) {

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "replication/catalog/role_map.h"
+
 namespace replication::snapshot {
 
 // The statements of a script, each with its semicolon, without the comments around them. `\restrict` and
@@ -32,8 +34,12 @@ struct ScriptItem {
 // is left out: our sessions have no time-outs anyway.
 std::vector<ScriptItem> read_script(std::string_view script);
 
-// Every role a statement needs to exist: owners, grantees, roles of policies and of default privileges.
+// Every role a statement needs to exist: owners, grantees and grantors, roles of policies, default privileges
+// and user mappings, and those that a function SETs. Not PUBLIC, nor CURRENT_USER and its kin.
 void collect_roles(std::string_view sql, std::set<std::string>& roles);
+// The statements with the names that these roles have on the other side. What only looks like a role's name,
+// in a function's body or a text, stays as it is. Throws as RoleMap::at does.
+std::string rename_roles(std::string_view sql, const catalog::RoleMap& map);
 
 // The publication or subscription that a statement makes, alters, comments on or labels.
 struct StreamObjectName {

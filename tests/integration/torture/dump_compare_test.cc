@@ -36,6 +36,35 @@ std::string words_sorted(std::string line) {
   return sorted;
 }
 
+std::string quoted(const std::string& name) {
+  if (std::regex_match(name, std::regex("[a-z_][a-z0-9_]*"))) {
+    return name;
+  }
+  return '"' + std::regex_replace(name, std::regex("\""), "\"\"") + '"';
+}
+
+// All at once: what was put in isn't looked at again.
+std::string renamed(const std::string& text, const Renamed& roles, bool quote) {
+  const auto inside = [&](std::size_t at) {
+    return at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) != 0 || text[at] == '_');
+  };
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto found = std::find_if(roles.begin(), roles.end(), [&](const auto& pair) {
+      const auto name = quote ? quoted(pair.first) : pair.first;
+      return text.compare(at, name.size(), name) == 0 && (at == 0 || !inside(at - 1)) &&
+             !inside(at + name.size());
+    });
+    if (found == roles.end()) {
+      out += text[at++];
+    } else {
+      out += quote ? quoted(found->second) : found->second;
+      at += (quote ? quoted(found->first) : found->first).size();
+    }
+  }
+  return out;
+}
+
 // "app; Type: SCHEMA; Schema: -; Owner: x" of "-- Name: app; Type: ..."
 constexpr std::string_view kHeader = "-- Name: ";
 
@@ -54,7 +83,8 @@ std::string plain_dump(const harness::Cluster& cluster, const std::string& datab
 
 }  // namespace
 
-Dump dump_schema(const harness::Cluster& cluster, const std::string& database, bool any_version) {
+Dump dump_schema(const harness::Cluster& cluster, const std::string& database, bool any_version,
+                 const Renamed& roles) {
   Dump dump;
   std::string header;
   std::vector<std::string> body;
@@ -96,6 +126,7 @@ Dump dump_schema(const harness::Cluster& cluster, const std::string& database, b
   };
   bool after_rule = false;
   for (auto& line : lines_of(plain_dump(cluster, database))) {
+    line = renamed(line, roles, !line.starts_with(kHeader));
     if (after_rule && line.starts_with(kHeader)) {
       flush();
       header = line.substr(kHeader.size());
@@ -139,7 +170,7 @@ std::vector<std::string> differences(const Dump& source, const Dump& target) {
   return found;
 }
 
-Dump contents(const harness::Cluster& cluster, const std::string& database) {
+Dump contents(const harness::Cluster& cluster, const std::string& database, const Renamed& roles) {
   Dump all;
   auto session = cluster.connect(database);
   session.exec(
@@ -166,20 +197,26 @@ Dump contents(const harness::Cluster& cluster, const std::string& database) {
   }
   const auto add = [&](const std::string& what, const std::string& query) {
     const auto rows = session.exec(query);
+    std::map<std::string, std::multiset<std::string>> values;
     for (int row = 0; row < rows.rows(); ++row) {
-      auto& value = all[what + " " + rows.text(row, 0)];
-      value += (value.empty() ? "" : " & ") + rows.text_or(row, 1, "NULL");
+      values[renamed(rows.text(row, 0), roles, true)].insert(
+          renamed(rows.text_or(row, 1, "NULL"), roles, true));
+    }
+    for (const auto& [key, list] : values) {
+      all[what + " " + key] = joined({list.begin(), list.end()});
     }
   };
   add("large object",
-      "SELECT oid, concat_ws(' ', md5(lo_get(oid)), pg_get_userbyid(lomowner), obj_description(oid, "
+      "SELECT oid, concat_ws(' ', md5(lo_get(oid)), lomowner::regrole, obj_description(oid, "
       "'pg_largeobject'), "
-      "(SELECT string_agg(a.privilege_type || a.is_grantable || a.grantee::regrole, ',' ORDER BY a::text) "
+      "(SELECT string_agg(a.privilege_type || a.is_grantable || ' ' || a.grantee::regrole, ',' ORDER BY "
+      "a::text) "
       "FROM "
       "aclexplode(lomacl) a WHERE a.grantee <> lomowner)) FROM pg_largeobject_metadata");
   const std::string ours = " ~ '^(torture|Torture)_?'";
   add("role",
-      "SELECT rolname, concat_ws(' ', rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, "
+      "SELECT quote_ident(rolname), concat_ws(' ', rolsuper, rolinherit, rolcreaterole, rolcreatedb, "
+      "rolcanlogin, "
       "rolreplication, "
       "rolbypassrls, rolconnlimit, rolvaliduntil, rolpassword, shobj_description(oid, 'pg_authid')) FROM "
       "pg_authid "
@@ -196,7 +233,8 @@ Dump contents(const harness::Cluster& cluster, const std::string& database) {
       "unnest(setconfig) c LEFT JOIN pg_database d ON d.oid = setdatabase WHERE setdatabase = 0 OR datname = "
       "current_database() ORDER BY 1, 2");
   add("mapping",
-      "SELECT srvname || ' ' || usename, (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) o) FROM "
+      "SELECT srvname || ' ' || quote_ident(usename), (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) "
+      "o) FROM "
       "pg_user_mappings");
   add("database rights",
       "SELECT a.grantee::regrole, a.privilege_type || a.is_grantable FROM pg_database CROSS JOIN "

@@ -28,6 +28,7 @@ ALTER DATABASE torture SET work_mem = '5MB';
 ALTER DATABASE torture SET "torture.flag" = 'it''s "on"';
 ALTER ROLE torture_setting IN DATABASE torture SET statement_timeout = '33s';
 ALTER ROLE "Torture ""App" IN DATABASE torture SET search_path = app;
+ALTER ROLE torture_reader IN DATABASE torture SET role = torture_setting;
 ALTER ROLE torture_setting IN DATABASE torture SET DateStyle = 'German, DMY';
 COMMENT ON DATABASE torture IS 'a database; with a comment';
 GRANT CREATE ON DATABASE torture TO torture_owner;
@@ -120,6 +121,8 @@ BEGIN  -- a semicolon; and a $$ inside
   RETURN QUERY SELECT i, 'x' || i FROM generate_series(1, n) i;
 END; $body$;
 ALTER FUNCTION app.rows_of(int) OWNER TO torture_owner;
+CREATE FUNCTION app.as_another() RETURNS text LANGUAGE sql SET role TO torture_setting
+  AS $f$ SELECT 'SET role TO ''torture_member''; ALTER x OWNER TO torture_member;' $f$;
 CREATE FUNCTION app.as_table(IN x int, OUT y int, INOUT z text) LANGUAGE sql AS 'SELECT x, z';
 CREATE FUNCTION app.polymorphic(anyelement) RETURNS anyarray LANGUAGE sql AS 'SELECT ARRAY[$1]';
 CREATE PROCEDURE app.do_it(INOUT n int) LANGUAGE plpgsql AS $$ BEGIN n := n + 1; END $$;

@@ -6,65 +6,15 @@
 #include "tests/harness/tool.h"
 #include "tests/harness/wait.h"
 #include "tests/integration/torture/dump_compare.h"
-#include "tests/integration/torture/torture_database.h"
+#include "tests/integration/torture/stage.h"
 
 namespace {
 
 using harness::Tool;
 using replication::base::Deadline;
 using replication::base::milliseconds;
-
-constexpr const char* kDatabase = "torture";
-
-// The sections of the database that a server of this version understands, in their order.
-std::vector<std::string> sections(const std::string& kind, int major) {
-  const std::string text = torture::kDatabaseSql;
-  std::vector<std::string> found;
-  constexpr std::string_view kMark = "\n--@ ";
-  for (auto at = text.find(kMark); at != std::string::npos;) {
-    const auto begin = text.find('\n', at + 1);
-    const auto head = text.substr(at + kMark.size(), begin - at - kMark.size());
-    at = text.find(kMark, begin);
-    const auto body = text.substr(begin, at == std::string::npos ? at : at - begin);
-    const bool wanted =
-        kind == "globals" || head == "globals"
-            ? head == kind
-            : major >= std::stoi(head) && (head.find('-') == std::string::npos ||
-                                           major <= std::stoi(head.substr(head.find('-') + 1)));
-    if (wanted) {
-      found.push_back(body);
-    }
-  }
-  return found;
-}
-
-struct Stage {
-  harness::Cluster source{{.name = "source"}}, target{{.name = "target", .conf = {"log_statement = all"}}};
-  harness::TempDir directory{"pgcut-torture"};
-
-  Stage() {
-    for (auto* server : {&source, &target}) {
-      server->sql("postgres", "CREATE ROLE mover LOGIN SUPERUSER");
-      server->sql("postgres", std::string("CREATE DATABASE ") + kDatabase + " TEMPLATE template0");
-    }
-    for (const auto& text : sections("globals", source.major())) {
-      source.sql("postgres", text);
-    }
-    auto session = source.connect(kDatabase);
-    session.exec("SET statement_timeout = 0");
-    for (const auto& text : sections("", source.major())) {
-      session.exec(text);
-    }
-    harness::write_file(directory.path() / "plan.yaml",
-                        "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
-                            target.conninfo(kDatabase, "mover") + "\"\ntables: {keyless: full}\n");
-  }
-
-  harness::ToolResult tool(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin() + 1, {"--plan", directory.file("plan.yaml")});
-    return Tool::run(arguments, Deadline::in(milliseconds(120'000)));
-  }
-};
+using torture::kDatabase;
+using torture::Stage;
 
 // What is bound to differ: the fence took CONNECT away, a foreign key that the rows violate isn't valid, and
 // pg_dump puts the inherited columns of a child first.

@@ -291,3 +291,30 @@ TEST_CASE("every key that is accepted is explained") {
   }
   CHECK_FALSE(contains(help, "writes_to"));
 }
+
+TEST_CASE("roles are a word or a map, and come back as they were written") {
+  const auto plan =
+      parse_plan(kSides + "roles: {missing: require, map: {a: 'b \"c', 'on': '1'}}\n", "plan.yaml");
+  CHECK_FALSE(plan.create_roles);
+  CHECK(plan.role_map == std::map<std::string, std::string>{{"a", "b \"c"}, {"on", "1"}});
+  CHECK(from_secret_bytes(to_secret_bytes(plan)).role_map == plan.role_map);
+  CHECK_FALSE(from_secret_bytes(to_secret_bytes(plan)).create_roles);
+  CHECK(contains(redacted_text(parse_plan(kSides + "roles: require\n", "p")), "\nroles: require\n"));
+  CHECK(contains(refusal(kSides + "roles: {map: {a: b, a: c}}\n"), "'a' is given twice in roles.map"));
+  CHECK(contains(refusal(kSides + "roles: {map: {a: c, b: c}}\n"),
+                 "plan.yaml: roles.map: the roles a and b would both be c"));
+  CHECK(contains(refusal(kSides + "roles: {map: [a]}\n"), "roles.map wants a map of names"));
+  CHECK(contains(refusal(kSides + "roles: {map: {a: [b]}}\n"), "roles.map.a wants a name, not a list"));
+  CHECK(contains(refusal(kSides + "roles: {map: {a: }}\n"), "roles.map.a wants a name, not nothing"));
+  CHECK(contains(refusal(kSides + "roles: {map: {PUBLIC: b}}\n"), "'PUBLIC' is no role"));
+  CHECK(contains(refusal(kSides + "roles: {maps: {a: b}}\n"), "did you mean 'map'?"));
+  CHECK(contains(refusal(kSides + "roles: make\n"), "roles wants one of create, require, not 'make'"));
+}
+
+TEST_CASE("with rows alone nobody waits in vain for publications and subscriptions") {
+  for (const std::string key : {"publications: copy", "subscriptions: copy-disabled"}) {
+    CHECK(contains(refusal(kSides + key + "\ncopy: {content: data-only}\n"),
+                   key + " doesn't go with content: data-only"));
+    CHECK(refusal(kSides + key + "\ncopy: {content: schema-only}\n").empty());
+  }
+}

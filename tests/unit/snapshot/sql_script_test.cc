@@ -171,4 +171,55 @@ TEST_CASE("a headline is one line, short, and ends at a whole character") {
   CHECK(line.ends_with("a..."));
 }
 
+TEST_CASE("roles are renamed where a statement names one, all at once, and nowhere else") {
+  const replication::catalog::RoleMap map({{"a", "b"}, {"b", "c d"}, {"A \"x", "it's"}, {"public_", "p"}});
+  const auto renamed = [&](std::string_view sql) { return rename_roles(sql, map); };
+  CHECK(renamed("ALTER TABLE public.a OWNER TO a;") == "ALTER TABLE public.a OWNER TO \"b\";");
+  CHECK(renamed("ALTER SCHEMA a OWNER TO \"A \"\"x\";") == "ALTER SCHEMA a OWNER TO \"it's\";");
+  CHECK(renamed("GRANT SELECT(a) ON TABLE b TO b WITH GRANT OPTION;") ==
+        "GRANT SELECT(a) ON TABLE b TO \"c d\" WITH GRANT OPTION;");
+  CHECK(renamed("ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA a REVOKE ALL ON TABLES  FROM b;") ==
+        "ALTER DEFAULT PRIVILEGES FOR ROLE \"b\" IN SCHEMA a REVOKE ALL ON TABLES  FROM \"c d\";");
+  CHECK(renamed("CREATE POLICY a ON a TO b, x, a, PUBLIC USING ((a = b));") ==
+        "CREATE POLICY a ON a TO \"c d\", \"x\", \"b\", PUBLIC USING ((a = b));");
+  CHECK(renamed("CREATE USER MAPPING FOR a SERVER a OPTIONS (\"user\" 'a');") ==
+        "CREATE USER MAPPING FOR \"b\" SERVER a OPTIONS (\"user\" 'a');");
+  CHECK(renamed("CREATE USER MAPPING FOR public SERVER a;") == "CREATE USER MAPPING FOR public SERVER a;");
+  CHECK(renamed("CREATE FUNCTION a() RETURNS text\n    LANGUAGE sql\n    SET role TO 'A \"x'\n    AS $$ SET "
+                "role TO "
+                "'a' $$;") ==
+        "CREATE FUNCTION a() RETURNS text\n    LANGUAGE sql\n    SET role TO 'it''s'\n    AS $$ SET role TO "
+        "'a' $$;");
+  CHECK(renamed("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET role TO 'none' AS '1';") ==
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET role TO 'none' AS '1';");
+  CHECK(renamed("SET SESSION AUTHORIZATION a;\nGRANT ALL ON TABLE t TO b;\nRESET SESSION AUTHORIZATION;") ==
+        "SET SESSION AUTHORIZATION \"b\";\nGRANT ALL ON TABLE t TO \"c d\";\nRESET SESSION AUTHORIZATION;");
+  CHECK(renamed("GRANT ALL ON TABLE t TO CURRENT_USER;") == "GRANT ALL ON TABLE t TO CURRENT_USER;");
+  CHECK(renamed("COMMENT ON TABLE a IS 'OWNER TO a';") == "COMMENT ON TABLE a IS 'OWNER TO a';");
+  CHECK_THROWS_WITH(renamed("ALTER TABLE t OWNER TO p;"),
+                    "role p can't be brought to the other side: its name is that of public_ there");
+}
+
+TEST_CASE("a map of roles is one to one, has an inverse, and comes back from its record") {
+  using replication::catalog::RoleMap;
+  using Names = std::map<std::string, std::string>;
+  const RoleMap map({{"a", "b"}, {"b", "a"}, {"x", "y"}, {"same", "same"}});
+  CHECK(map.at("a") == "b");
+  CHECK(map.at("b") == "a");
+  CHECK(map.at("z") == "z");
+  CHECK(map.at("same") == "same");
+  CHECK_FALSE(map.find("y"));
+  CHECK(map.inverse().at("y") == "x");
+  CHECK_FALSE(map.inverse().find("x"));
+  CHECK(map.inverse().inverse() == map);
+  CHECK(map.flat() == R"({"a","b","b","a","x","y"})");
+  CHECK(RoleMap::from_flat({"a", "b", "b", "a", "x", "y"}) == map);
+  CHECK(map.arrays().first == R"({"a","b","x","y"})");
+  CHECK(map.arrays().second == R"({"b","a","y",""})");
+  CHECK(RoleMap().flat() == "{}");
+  CHECK_THROWS_AS(RoleMap(Names{{"a", "a"}, {"b", "a"}}), replication::base::UsageError);
+  CHECK_THROWS_AS(RoleMap(Names{{"a", std::string(64, 'x')}}), replication::base::UsageError);
+  CHECK_THROWS_AS(RoleMap(Names{{"a", "public"}}), replication::base::UsageError);
+}
+
 }  // namespace
