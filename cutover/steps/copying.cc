@@ -7,6 +7,7 @@
 #include "replication/base/log.h"
 #include "replication/catalog/left_out.h"
 #include "replication/snapshot/copy.h"
+#include "replication/snapshot/large_objects.h"
 #include "replication/snapshot/roles.h"
 
 namespace cutover::steps {
@@ -148,7 +149,7 @@ void Preparation::copy() {
   slot_session_.reset();
   snapshot_.clear();
   if (source_catalog().large_objects > 0) {
-    snapshot::refresh_large_objects(source(), target(), base::Deadline::never(), begun_roles(target()));
+    snapshot::LargeObjects(begun_roles(target())).refresh(source(), target());
   }
   const auto state = snapshot::copy_state(target());
   record.tables = state.done;

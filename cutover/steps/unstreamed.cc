@@ -12,6 +12,7 @@
 #include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy_stream.h"
 #include "replication/snapshot/schema.h"
+#include "replication/stream/marker.h"
 #include "replication/verify/table_sql.h"
 
 namespace cutover::steps {
@@ -191,6 +192,7 @@ Unstreamed::Changed Unstreamed::look(Context& context, postgres::Connection& to,
 void Unstreamed::refresh(Context& context, Link& link) {
   auto& from = context.servers.at(from_);
   auto to = context.servers.open(other(from_), "refresh");
+  to.exec("SET synchronous_commit = on");
   seen_ = matviews(context);
   // What a REFRESH that ended before has read is there before we refresh.
   pass_marker(from, link, "refresh " + random_hex(4), Deadline::in(kReach));
@@ -198,17 +200,19 @@ void Unstreamed::refresh(Context& context, Link& link) {
     copy_rows(from, to, *table, context.token, Deadline::never());
     base::log::info("unlogged table " + table->display() + " was copied again");
   }
-  roles_ = begun_roles(context.servers.target());
-  if (from_ == Side::target) {
-    roles_ = roles_.inverse();
-  }
-  snapshot::refresh_large_objects(from, to, Deadline::never(), roles_);
+  auto roles = begun_roles(context.servers.target());
+  objects_ = snapshot::LargeObjects(from_ == Side::target ? roles.inverse() : std::move(roles));
+  objects_.refresh(from, to);
   snapshot::refresh_matviews(to, content_.matviews);
+  objects_.refresh(from,
+                   to);  // what was changed in that time: quickly over, and little is left for the pause
 
   const auto began = base::Clock::now();
   look(context, to, Deadline::never());
-  snapshot::changed_large_objects(from, to, Deadline::never(), roles_);
+  objects_.changed(from, to);
   const std::chrono::duration<double> took = base::Clock::now() - began;
+  // Synchronous: what was seen of large objects is durable behind it; see LargeObjects.
+  replication::stream::write_marker(from, "looked " + random_hex(4));
   if (took * 2 <= context.plan.gates.max_pause) {
     return;
   }
@@ -240,14 +244,14 @@ std::vector<std::string> Unstreamed::settle(Context& context, Deadline deadline)
     for (const auto* table : changed.tables) {
       copy_rows(from, to, *table, context.token, deadline);
     }
-    snapshot::refresh_large_objects(from, to, deadline, roles_);
+    objects_.refresh(from, to, deadline);
     snapshot::refresh_matviews(to, changed.matviews, deadline);
     if (const auto names = changed.names({}); !names.empty()) {
       base::log::info("copied again under the fence: " + joined(names));
     }
     return {};
   }
-  const auto names = changed.names(snapshot::changed_large_objects(from, to, deadline, roles_));
+  const auto names = changed.names(objects_.changed(from, to, deadline));
   if (choice == plan::Unstreamed::refuse && !names.empty()) {
     throw base::Error("changed on the " + std::string(to_string(from_)) +
                           " since it was copied, and no stream carries it: " + joined(names),

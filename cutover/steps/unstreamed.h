@@ -15,6 +15,7 @@
 
 #include "cutover/steps/handover.h"
 #include "replication/catalog/catalog.h"
+#include "replication/snapshot/large_objects.h"
 
 namespace cutover::steps {
 
@@ -44,8 +45,8 @@ class Unstreamed {
 
   const catalog::Catalog& content_;
   const Side from_;
+  replication::snapshot::LargeObjects objects_;
   Matviews seen_;                     // on `from`, before they were refreshed on the other side
-  catalog::RoleMap roles_;            // names on the other side
   std::optional<double> unlookable_;  // seconds that a look takes, where that is too long for the pause
   std::vector<std::string> stale_;
 };

@@ -1,13 +1,10 @@
-// Large objects are not in any stream: they are compared and copied as a whole, again and again until the
-// switch. Everything goes through SQL functions (lo_get, lo_create, lo_put), which need no right on
-// pg_largeobject itself.
+#include "replication/snapshot/large_objects.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <optional>
-#include <string>
+#include <future>
+#include <span>
 #include <tuple>
-#include <vector>
+#include <utility>
 
 #include "replication/base/error.h"
 #include "replication/base/log.h"
@@ -15,7 +12,6 @@
 #include "replication/postgres/params.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
-#include "replication/snapshot/schema.h"
 
 namespace replication::snapshot {
 namespace {
@@ -25,8 +21,9 @@ using postgres::Params;
 using postgres::Transaction;
 
 constexpr std::int64_t kSliceBytes = 256 * 1024;  // 512 KiB as hex on the wire
-constexpr int kObjectsPerLook = 500;
-constexpr int kObjectsPerCommit = 100;
+constexpr std::size_t kObjectsPerLook = 500;
+constexpr std::size_t kObjectsPerCommit = 100;
+constexpr std::int64_t kNewBytes = std::int64_t{1} << 20;
 constexpr std::int64_t kBytesPerCommit = std::int64_t{16} << 20;
 constexpr base::Oid kOidMax = 0xFFFF'FFFF;
 constexpr const char* kSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -57,27 +54,26 @@ std::string name_there(const std::string& role, int a, int b) {
          ") m(here, there) WHERE m.here = " + role + "), " + role + ")";
 }
 
-// Objects with after < oid <= last, by oid, with the target's names. Grants to roles that it hasn't don't
+// `which`: a condition on oid, and how many. With the target's names; grants to roles that it hasn't don't
 // count.
-std::vector<Object> look(Connection& connection, base::Oid after, base::Oid last, std::optional<int> limit,
-                         const Names& names, base::Deadline deadline) {
+std::vector<Object> look_at(Connection& connection, const std::string& which, const Names& names,
+                            base::Deadline deadline) {
   Params params;
-  params.integer(after).integer(last).integer(kSliceBytes).text(std::string_view(names.roles));
+  params.integer(kSliceBytes).text(std::string_view(names.roles));
   params.text(std::string_view(names.here)).text(std::string_view(names.there));
   const auto rows = connection.exec(
-      "SELECT oid, " + name_there("pg_catalog.pg_get_userbyid(lomowner)::text", 5, 6) +
+      "SELECT oid, " + name_there("pg_catalog.pg_get_userbyid(lomowner)::text", 3, 4) +
           ", octet_length(d), encode(sha256(d), 'hex'), "
           "coalesce((SELECT string_agg(g.what || ' ' || g.who, ', ' ORDER BY g.what COLLATE \"C\", g.who "
           "COLLATE \"C\") FROM (SELECT a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END AS "
           "what, CASE a.grantee WHEN 0 THEN '-' ELSE " +
-          name_there("r.rolname::text", 5, 6) +
+          name_there("r.rolname::text", 3, 4) +
           " END AS who FROM aclexplode(lomacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
-          "  WHERE a.grantee <> lomowner) g WHERE g.who = '-' OR g.who = ANY ($4::text[])), ''), "
+          "  WHERE a.grantee <> lomowner) g WHERE g.who = '-' OR g.who = ANY ($2::text[])), ''), "
           "pg_catalog.obj_description(oid, 'pg_largeobject') "
-          "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $3::int) AS d FROM "
-          "pg_catalog.pg_largeobject_metadata "
-          "WHERE oid > $1::bigint::oid AND oid <= $2::bigint::oid ORDER BY oid" +
-          (limit ? " LIMIT " + std::to_string(*limit) : std::string()) + ") o ORDER BY oid",
+          "FROM (SELECT oid, lomowner, lomacl, lo_get(oid, 0, $1::int) AS d FROM "
+          "pg_catalog.pg_largeobject_metadata WHERE " +
+          which + ") o ORDER BY oid",
       params, deadline);
   std::vector<Object> objects;
   for (int row = 0; row < rows.rows(); ++row) {
@@ -196,21 +192,60 @@ class Refresh {
         of_source_(roles_, map),
         of_target_(roles_, {}) {}
 
-  std::vector<base::Oid> run() {
-    const Transaction snapshot(source_, kSnapshot);
+  std::vector<base::Oid> all() {
     base::Oid after = 0;
     for (bool more = true; more;) {
-      const auto ours = look(source_, after, kOidMax, kObjectsPerLook, of_source_, deadline_);
-      more = ours.size() == static_cast<std::size_t>(kObjectsPerLook);
+      const auto behind = "oid > " + literal(after);
+      const auto ours = look_at(source_, behind + " ORDER BY oid LIMIT " + std::to_string(kObjectsPerLook),
+                                of_source_, deadline_);
+      more = ours.size() == kObjectsPerLook;
       const auto last = more ? ours.back().oid : kOidMax;
-      merge(ours, look(target_, after, last, std::nullopt, of_target_, deadline_));
+      merge(ours, look_at(target_, behind + " AND oid <= " + literal(last), of_target_, deadline_));
       after = last;
     }
     commit();
     return std::move(touched_);
   }
 
+  std::vector<base::Oid> in_buckets(const std::vector<base::Oid>& buckets) {
+    auto objects = objects_in(source_, buckets);
+    const auto theirs = objects_in(target_, buckets);
+    objects.insert(objects.end(), theirs.begin(), theirs.end());
+    std::ranges::sort(objects);
+    const auto doubles = std::ranges::unique(objects);
+    objects.erase(doubles.begin(), doubles.end());
+    for (std::size_t at = 0; at < objects.size(); at += kObjectsPerLook) {
+      const auto count = std::min(kObjectsPerLook, objects.size() - at);
+      const auto which = "oid = ANY (" + array({objects.data() + at, count}) + "::oid[])";
+      const auto ours = look_at(source_, which, of_source_, deadline_);
+      merge(ours, look_at(target_, which, of_target_, deadline_));
+    }
+    commit();
+    return std::move(touched_);
+  }
+
  private:
+  static std::string literal(base::Oid oid) { return "'" + std::to_string(oid) + "'::oid"; }
+  static std::string array(std::span<const base::Oid> oids) {
+    std::string text;
+    for (const auto oid : oids) {
+      text += (text.empty() ? "'{" : ",") + std::to_string(oid);
+    }
+    return text.empty() ? "'{}'" : text + "}'";
+  }
+  std::vector<base::Oid> objects_in(Connection& connection, const std::vector<base::Oid>& buckets) const {
+    const auto rows =
+        connection.exec("SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint % " +
+                            std::to_string(LargeObjectVersions::kBuckets) + " IN (SELECT unnest(" +
+                            array(buckets) + "::bigint[]))",
+                        deadline_);
+    std::vector<base::Oid> objects;
+    for (int row = 0; row < rows.rows(); ++row) {
+      objects.push_back(rows.oid(row, 0));
+    }
+    return objects;
+  }
+
   void merge(const std::vector<Object>& ours, const std::vector<Object>& theirs) {
     auto their = theirs.begin();
     for (const auto& our : ours) {
@@ -237,18 +272,77 @@ class Refresh {
     if (!write_) {
       return;
     }
-    begin();
-    if (content) {
-      bytes_ += copy_content(source_, target_, our.oid, their != nullptr, deadline_);
-    }
-    copy_rights_and_comment(source_, target_, our, of_source_, of_target_, owner_known, deadline_);
     if (!owner_known) {
       base::log::warn(
           "large object " + std::to_string(our.oid) + ": its owner " +
           (our.owner.empty() ? "has a name that is another role's there" : our.owner + " isn't there") +
           ", ours keeps it");
     }
+    if (their == nullptr && !our.may_be_long()) {
+      new_.push_back(our);
+      new_bytes_ += our.first_bytes;
+      if (new_.size() >= kObjectsPerCommit || new_bytes_ >= kNewBytes) {
+        make_new();
+      }
+      return;
+    }
+    begin();
+    if (content) {
+      bytes_ += copy_content(source_, target_, our.oid, their != nullptr, deadline_);
+    }
+    copy_rights_and_comment(source_, target_, our, of_source_, of_target_, owner_known, deadline_);
     count();
+  }
+  // Small ones that the target lacks, in a few statements for all of them.
+  void make_new() {
+    const auto objects = std::exchange(new_, {});
+    new_bytes_ = 0;
+    if (objects.empty()) {
+      return;
+    }
+    begin();
+    std::vector<base::Oid> oids;
+    for (const auto& object : objects) {
+      oids.push_back(object.oid);
+    }
+    const auto list = array(oids) + "::oid[]";
+    const auto rows = source_.exec("SELECT oid, lo_get(oid) FROM unnest(" + list + ") oid", deadline_);
+    std::vector<std::string> numbers, contents;
+    for (int row = 0; row < rows.rows(); ++row) {
+      numbers.push_back(rows.text(row, 0));
+      contents.push_back(rows.text(row, 1));
+      bytes_ += (static_cast<std::int64_t>(contents.back().size()) - 2) / 2;
+    }
+    target_.exec(
+        "SELECT count(lo_from_bytea(made.oid, made.bytes)) FROM unnest($1::oid[], $2::bytea[]) made(oid, "
+        "bytes)",
+        Params{postgres::array_literal(numbers), postgres::array_literal(contents)}, deadline_);
+    // From default privileges, from 18 on.
+    const auto granted = target_.exec(
+        "SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE lomacl IS NOT NULL AND oid = ANY (" + list +
+            ")",
+        deadline_);
+    std::set<base::Oid> with_rights;
+    for (int row = 0; row < granted.rows(); ++row) {
+      with_rights.insert(granted.oid(row, 0));
+    }
+    std::string owners;
+    for (const auto& object : objects) {
+      const bool known = std::ranges::find(roles_, object.owner) != roles_.end();
+      if (!object.rights.empty() || object.comment || with_rights.contains(object.oid)) {
+        copy_rights_and_comment(source_, target_, object, of_source_, of_target_, known, deadline_);
+      } else if (known && object.owner != target_.user()) {
+        owners += "ALTER LARGE OBJECT " + std::to_string(object.oid) + " OWNER TO " +
+                  postgres::quote_identifier(object.owner) + ";";
+      }
+      ++uncommitted_;
+    }
+    if (!owners.empty()) {
+      target_.exec(owners, deadline_);
+    }
+    if (uncommitted_ >= kObjectsPerCommit || bytes_ >= kBytesPerCommit) {
+      commit();
+    }
   }
   void remove(base::Oid oid) {
     touched_.push_back(oid);
@@ -271,6 +365,7 @@ class Refresh {
     }
   }
   void commit() {
+    make_new();
     if (transaction_) {
       transaction_->commit_or_throw();  // done twice is as good as once: compared again next time
       transaction_.reset();
@@ -289,19 +384,95 @@ class Refresh {
   std::optional<Transaction> transaction_;
   std::vector<base::Oid> touched_;
   std::int64_t bytes_ = 0;
-  int uncommitted_ = 0;
+  std::size_t uncommitted_ = 0;
+  std::vector<Object> new_;  // that are made together
+  std::int64_t new_bytes_ = 0;
 };
+
+bool can_see_versions(Connection& connection) {
+  return connection.one_value("SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')") == "t";
+}
+
+// An UPDATE in place keeps a version and changes its row: PostgreSQL does that in pg_class and pg_database
+// only. The sums are of 32 bits each, so that they can't overflow and need no numeric.
+LargeObjectVersions versions_of(Connection& connection, base::Deadline deadline) {
+  LargeObjectVersions versions;
+  versions.place = connection.one_value(
+      "SELECT pg_postmaster_start_time() || ' ' || md5(string_agg(oid || ' ' || rolname, ',' ORDER BY oid)) "
+      "FROM pg_catalog.pg_roles");
+  const auto part = [](const std::string& oid, const std::string& table, int number) {
+    return "SELECT " + oid + "::bigint % " + std::to_string(LargeObjectVersions::kBuckets) +
+           " AS bucket, hashtextextended(ctid::text, xmin::text::bigint + (" + std::to_string(number) +
+           "::bigint << 32)) AS hash FROM pg_catalog." + table;
+  };
+  const auto rows = connection.exec(
+      "SELECT bucket, count(*), sum((hash >> 32)::int), sum((hash & 2147483647)::int) FROM (" +
+          part("loid", "pg_largeobject", 0) + " UNION ALL " + part("oid", "pg_largeobject_metadata", 1) +
+          " UNION ALL " + part("objoid", "pg_description", 2) +
+          " WHERE classoid = 'pg_catalog.pg_largeobject'::regclass) version GROUP BY bucket",
+      deadline);
+  versions.buckets.resize(LargeObjectVersions::kBuckets);
+  for (int row = 0; row < rows.rows(); ++row) {
+    versions.buckets[static_cast<std::size_t>(rows.integer(row, 0))] = {
+        rows.integer(row, 1), rows.integer(row, 2), rows.integer(row, 3)};
+  }
+  return versions;
+}
 
 }  // namespace
 
-std::int64_t refresh_large_objects(Connection& source, Connection& target, base::Deadline deadline,
-                                   const catalog::RoleMap& roles) {
-  return static_cast<std::int64_t>(Refresh(source, target, roles, deadline, true).run().size());
+// Nothing: all of them.
+std::optional<std::vector<base::Oid>> LargeObjects::buckets_to_compare(
+    const LargeObjectVersions& source, const LargeObjectVersions& target) const {
+  if (!source_ || source_->place != source.place || target_->place != target.place) {
+    return std::nullopt;
+  }
+  std::vector<base::Oid> buckets;
+  for (base::Oid bucket = 0; bucket < LargeObjectVersions::kBuckets; ++bucket) {
+    if (source.buckets[bucket] != source_->buckets[bucket] ||
+        target.buckets[bucket] != target_->buckets[bucket] || different_.contains(bucket)) {
+      buckets.push_back(bucket);
+    }
+  }
+  return buckets;
 }
 
-std::vector<base::Oid> changed_large_objects(Connection& source, Connection& target, base::Deadline deadline,
-                                             const catalog::RoleMap& roles) {
-  return Refresh(source, target, roles, deadline, false).run();
+std::vector<base::Oid> LargeObjects::look(Connection& source, Connection& target, base::Deadline deadline,
+                                          bool write) {
+  if (!can_see_versions(source) || !can_see_versions(target)) {
+    source_.reset();
+    const Transaction snapshot(source, kSnapshot);
+    return Refresh(source, target, roles_, deadline, write).all();
+  }
+  // Both before anything is compared, the source's in the snapshot that is: who changes an object later on
+  // makes a version that isn't in them.
+  const Transaction snapshot(source, kSnapshot);
+  auto there = std::async(std::launch::async, [&] { return versions_of(target, deadline); });
+  auto here = versions_of(source, deadline);
+  auto theirs = there.get();
+  const auto buckets = buckets_to_compare(here, theirs);
+  Refresh refresh(source, target, roles_, deadline, write);
+  auto touched = buckets ? refresh.in_buckets(*buckets) : refresh.all();
+  // What was written here has versions that `theirs` doesn't have: it is compared once more.
+  different_.clear();
+  for (const auto oid : touched) {
+    if (!write) {
+      different_.insert(LargeObjectVersions::bucket(oid));
+    }
+  }
+  source_ = std::move(here);
+  target_ = std::move(theirs);
+  return touched;
+}
+
+std::vector<base::Oid> LargeObjects::refresh(Connection& source, Connection& target,
+                                             base::Deadline deadline) {
+  return look(source, target, deadline, true);
+}
+
+std::vector<base::Oid> LargeObjects::changed(Connection& source, Connection& target,
+                                             base::Deadline deadline) {
+  return look(source, target, deadline, false);
 }
 
 }  // namespace replication::snapshot

@@ -75,15 +75,4 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
 void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
                       base::Deadline deadline = base::Deadline::never());
 
-// Large objects: copies those that are missing or differ, removes those that are gone, with owners and rights
-// of roles that the target has, by `roles`. Returns how many were touched. `deadline` holds for each look at
-// up to 500 of them.
-std::int64_t refresh_large_objects(postgres::Connection& source, postgres::Connection& target,
-                                   base::Deadline deadline = base::Deadline::never(),
-                                   const catalog::RoleMap& roles = {});
-// Those that refresh_large_objects would touch; nothing is written.
-std::vector<base::Oid> changed_large_objects(postgres::Connection& source, postgres::Connection& target,
-                                             base::Deadline deadline = base::Deadline::never(),
-                                             const catalog::RoleMap& roles = {});
-
 }  // namespace replication::snapshot
