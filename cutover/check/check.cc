@@ -205,6 +205,7 @@ void require_known_ids(const std::vector<std::string>& accepted) {
   std::vector<std::string> known{"long-transaction",
                                  "schema-changed",
                                  "no-way-back",
+                                 "publication-changed",
                                  "conflicts",
                                  "lag",
                                  "hook-address",

@@ -173,6 +173,7 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
                            "`pgcutover status` says where the migration stands");
   }
   rewrite_watch_.tend(from, true);
+  publication_watch_.tend(from, true);
   if (from == Side::source) {
     require_verified(plan);
   }
@@ -183,7 +184,7 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
   Context context{plan, servers_, context_.token, context_.run};
   const auto held = slot_watch_.hold();
   keep_timeline(context_, other(from));  // before the position from which its stream will begin
-  const auto result = hand_over(context, from, *link_);
+  const auto result = hand_over(context, from, *link_, publication_watch_.digest(from));
   if (result.done) {
     try {
       turn_around(from);
@@ -243,6 +244,7 @@ Outcome Controller::do_resync(const std::map<std::string, std::string>& argument
       patterns.push_back(value);
     }
   }
+  publication_watch_.tend(Side::source, true);  // what was changed there is mended by the same copy
   const auto resync = plan_resync(context_, patterns);
   create_fresh_tables(context_, resync);
   link_->stop();

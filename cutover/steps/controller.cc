@@ -59,7 +59,8 @@ Controller::Controller(const plan::Plan& plan, const ControllerOptions& options,
       slot_watch_(context_, publisher_),
       preparation_(context_, publisher_, slot_watch_),
       sequence_watch_(context_),
-      rewrite_watch_(context_) {}
+      rewrite_watch_(context_),
+      publication_watch_(context_) {}
 
 Controller::~Controller() = default;
 

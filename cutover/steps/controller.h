@@ -11,6 +11,7 @@
 #include "cutover/steps/handover.h"
 #include "cutover/steps/link.h"
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/publisher.h"
 #include "cutover/steps/schema_changes.h"
 #include "cutover/steps/sequence_watch.h"
@@ -94,6 +95,7 @@ class Controller {
   std::int64_t changes_seen_ = 0;
   SequenceWatch sequence_watch_;
   RewriteWatch rewrite_watch_;
+  PublicationWatch publication_watch_;
 };
 
 }  // namespace cutover::steps

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
 #include "cutover/traffic/traffic.h"
@@ -166,7 +167,7 @@ std::int64_t unsettled_conflicts(Context& context, Side side) {
 }  // namespace
 
 base::Findings handover_findings(Context& context, Side from, Link& link) {
-  base::Findings findings;
+  base::Findings findings = publication_findings(context, from);
   transaction_findings(context, from, findings);
   subscription_findings(context, from, findings);
   opposite_findings(context, from, findings);

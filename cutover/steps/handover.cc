@@ -8,6 +8,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/gates.h"
 #include "cutover/steps/guardian.h"
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
 #include "cutover/steps/unstreamed.h"
@@ -16,7 +17,9 @@
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
+#include "replication/postgres/quote.h"
 #include "replication/snapshot/schema.h"
+#include "replication/stream/publication_marks.h"
 #include "sequences/sequences.h"
 
 namespace cutover::steps {
@@ -36,7 +39,7 @@ std::string verb_of(Side from) {
 class Handover {
  public:
   Handover(Context& context, Side from, Link& link, const catalog::Catalog& content, Unstreamed& unstreamed,
-           std::set<std::string> sequences)
+           std::set<std::string> sequences, std::map<Side, std::string> published)
       : outside_(context),
         servers_(context.servers.for_pause(context.plan.gates.max_pause)),
         context_{context.plan, servers_, context.token, context.run},
@@ -48,6 +51,7 @@ class Handover {
         catalog_(content),
         unstreamed_(unstreamed),
         sequences_(std::move(sequences)),
+        published_(std::move(published)),
         deadline_(base::Deadline::in(context.plan.gates.max_pause)) {}
 
   HandoverResult run();
@@ -77,7 +81,8 @@ class Handover {
   traffic::TrafficSet traffic_;
   const catalog::Catalog& catalog_;  // of `from`, from before the gates
   Unstreamed& unstreamed_;
-  const std::set<std::string> sequences_;  // the same
+  const std::set<std::string> sequences_;        // the same
+  const std::map<Side, std::string> published_;  // digests of the publications, the same
   base::Deadline deadline_;
   base::Clock::time_point held_at_;
   std::optional<postgres::Connection> locks_;
@@ -140,6 +145,17 @@ void Handover::drain() {
                             " was rewritten or truncated while the switch began",
                         "let that end first, then try again")
           .on(to_string(from_));
+    }
+  }
+  // What was written before the locks is behind us, and no table leaves a publication under them.
+  for (const auto& [side, digest] : published_) {
+    const auto name = publication_name(context_.plan.name, side);
+    if (replication::stream::publication_digest(context_.servers.at(side), name) != digest) {
+      throw base::Error(
+          "publication " + postgres::quote_identifier(name) + " on the " + std::string(to_string(side)) +
+              " was changed while the " + verb_of(from_) + " began",
+          "let that end first, then try again; `pgcutover status` says which tables it concerns")
+          .on(to_string(side));
     }
   }
   result_.fence_lsn = pass_marker(from(), link_, "fence " + attempt_, deadline_);
@@ -327,7 +343,7 @@ HandoverResult Handover::run() {
 }
 }  // namespace
 
-HandoverResult hand_over(Context& context, Side from, Link& link) {
+HandoverResult hand_over(Context& context, Side from, Link& link, const std::string& published) {
   const auto fence = read_fence(context.servers.at(from));
   const auto opposite = read_fence(context.servers.at(other(from)));
   if (fence.state != FenceState::open || opposite.state != FenceState::closed) {
@@ -341,6 +357,7 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
   for (const auto& sequence : sequences::inventory(context.servers.at(from))) {
     sequences.insert(sequence.display());
   }
+  auto published_back = keep_publication(context, other(from));  // before the gates look whether it is whole
   for (const auto& finding : handover_findings(context, from, link)) {
     if (finding.severity == base::Severity::blocks) {
       throw base::Error("not begun: " + finding.message, finding.remedy)
@@ -350,9 +367,14 @@ HandoverResult hand_over(Context& context, Side from, Link& link) {
     }
     base::log::warn(finding.id + ": " + finding.message);
   }
+  if (published_back.empty()) {  // they made it
+    published_back = keep_publication(context, other(from));
+  }
   Unstreamed unstreamed(content, from);
   unstreamed.refresh(context, link);
-  return Handover(context, from, link, content, unstreamed, std::move(sequences)).run();
+  return Handover(context, from, link, content, unstreamed, std::move(sequences),
+                  {{from, published}, {other(from), published_back}})
+      .run();
 }
 
 void refresh_left_behind(Context& context, Side side, const HandoverResult& result) {

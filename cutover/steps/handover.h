@@ -53,7 +53,8 @@ struct HandoverResult {
 };
 
 // Throws where the gates refuse (nothing changed) or where an operator is needed; otherwise the outcome.
-HandoverResult hand_over(Context& context, Side from, Link& link);
+// `published`: the digest of the publication of `from` that PublicationWatch has seen.
+HandoverResult hand_over(Context& context, Side from, Link& link, const std::string& published);
 
 // Brings both fences and the traffic into a state that is allowed to stay: undoes an attempt that had not
 // passed the point of no return, finishes one that had. Idempotent; called by every new controller and by the

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/publication_watch.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
 #include "replication/postgres/patient.h"
@@ -95,7 +96,7 @@ void adopt_partitions(Context& context, Side from) {
            is_published(content.find(table.root));
   });
   set_identities(context, added, from, kAdoptBudget);
-  stream::add_tables(connection, name, added.tables, base::Deadline::in(kAdoptBudget));
+  publish_tables(context, from, added.tables, kAdoptBudget);
 }
 
 void restore_identities(Context& context, Side side) {

@@ -7,6 +7,7 @@
 #include "cutover/steps/failover.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/patience.h"
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/schema_changes.h"
 #include "cutover/steps/takeover.h"
 #include "replication/apply/progress.h"
@@ -112,6 +113,7 @@ void Preparation::make_slot() {
   stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
   slot_session_.emplace(context_.servers.open(Side::source, "slot", postgres::SessionKind::replication));
   keep_timeline(context_, Side::source);
+  keep_publication(context_, Side::source);
   const auto created =
       stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait), say_waiting,
                           context_.plan.slot_failover);

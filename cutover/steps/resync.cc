@@ -6,6 +6,7 @@
 
 #include "cutover/steps/copy_teller.h"
 #include "cutover/steps/prepare.h"
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/throttle.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -176,6 +177,7 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
   const auto content = catalog::load(source, context.plan.tables);
   const auto published = stream::published_tables(source, publication_name(context.plan.name, Side::source));
   const auto there = catalog::load(context.servers.target(), context.plan.tables);
+  const auto troubled = troubled_tables(context.servers.target());
   Resync resync;
   std::set<base::Oid> chosen;
   for (const auto& pattern : patterns) {
@@ -192,9 +194,9 @@ Resync plan_resync(Context& context, const std::vector<std::string>& patterns) {
       }
       if (chosen.insert(table.oid).second) {
         // Before 13 a publication has leaves instead of roots.
-        const bool known =
-            there.find(table.schema, table.name) != nullptr &&
-            (streamed(content, published, table) || table.kind == catalog::TableKind::partitioned);
+        const bool known = there.find(table.schema, table.name) != nullptr &&
+                           (streamed(content, published, table) || troubled.contains(table.oid) ||
+                            table.kind == catalog::TableKind::partitioned);
         (known ? resync.again : resync.fresh).push_back(table);
       }
     }
@@ -227,6 +229,8 @@ void begin_resync(Context& context, const Resync& resync) {
     target.exec("DELETE FROM pgcutover.table_copy WHERE schema = $1 AND name = $2",
                 {table.schema, table.name});
   }
+  ask_anew(context, resync.again);
+  ask_anew(context, resync.fresh);
   context.token.assert_current(target);
   transaction.commit_or_throw();
   put_event(target, context.token, kState, "began", resync.text());
@@ -244,11 +248,12 @@ void copy_resync(Context& context, Publisher& publisher, const base::Stop& stop)
   auto& source = context.servers.source();
   auto content = catalog::load(source, context.plan.tables);
   const auto name = publication_name(context.plan.name, Side::source);
+  publish_anew(context, content, kPublish);
   const auto all = fresh_tables(context, content);
   catalog::Catalog added;
   added.tables = all;
   set_identities(context, added, Side::source);
-  stream::add_tables(source, name, added.published(source.server_major()), base::Deadline::in(kPublish));
+  publish_missing(context, Side::source, added.published(source.server_major()), kPublish);
   content = catalog::load(source, context.plan.tables);
   base::fault_point("resync.published");
   const auto tables = streamed_tables(content, stream::published_tables(source, name));
@@ -284,8 +289,7 @@ void end_resync(Context& context) {
   catalog::Catalog added;
   added.tables = fresh_tables(context, catalog::load(target, context.plan.tables));
   if (!added.tables.empty()) {
-    stream::add_tables(target, publication_name(context.plan.name, Side::target),
-                       added.published(target.server_major()), base::Deadline::in(kPublish));
+    publish_missing(context, Side::target, added.published(target.server_major()), kPublish);
   }
   auto session = context.servers.open(Side::target, "restore");
   for (const auto& key : snapshot::ensure_foreign_keys(session, streamed_keys(content, published))) {

@@ -157,6 +157,7 @@ void Controller::tend() {
   stream::write_heartbeat(servers_.at(link_->from()));
   sequence_watch_.tend(link_->from());
   rewrite_watch_.tend(link_->from());
+  publication_watch_.tend(link_->from());
   adopt_new_partitions();
   publisher_.update([this](state::Status& status) { refresh_status(status); }, true);
   if (now - advanced_ >= kAdvance) {
@@ -239,9 +240,13 @@ void Controller::refresh_status(state::Status& status) {
     status.message = waiting_message(stats);
   }
   std::erase_if(status.findings, [](const base::Finding& finding) {
-    return finding.id == "table-rewritten" || finding.id == "schema-change-followed";
+    return finding.id == "table-rewritten" || finding.id == "schema-change-followed" ||
+           finding.id == "publication-changed";
   });
   for (auto& finding : rewrite_watch_.findings()) {
+    status.findings.push_back(std::move(finding));
+  }
+  for (auto& finding : publication_findings(context_, from)) {
     status.findings.push_back(std::move(finding));
   }
   for (const auto& statement : link_->followed()) {

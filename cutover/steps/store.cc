@@ -1,5 +1,6 @@
 #include "cutover/steps/store.h"
 
+#include "cutover/steps/publication_watch.h"
 #include "cutover/steps/schema_changes.h"
 #include "replication/apply/progress.h"
 #include "replication/base/error.h"
@@ -79,6 +80,7 @@ void create_schema(postgres::Connection& connection) {
   connection.exec(postgres::FencingToken::schema_sql());
   connection.exec(kTables);
   connection.exec(table_file_schema_sql());
+  connection.exec(publication_schema_sql());
   connection.exec(replication::apply::progress_schema_sql());
   connection.exec(replication::stream::marker_schema_sql());
   connection.exec(replication::snapshot::copy_schema_sql());

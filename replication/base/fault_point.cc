@@ -29,7 +29,8 @@ constexpr std::array kFaultPoints{
     // the spool: between a segment's end and the next one's beginning
     "spool.footer-written", "spool.sealed", "spool.segment-made", "spool.segment-begun",
     // resync: tables copied again while it streams
-    "resync.stopped", "resync.published", "resync.copied", "resync.streaming",
+    "resync.stopped", "resync.published", "resync.copied", "resync.streaming", "publication.noted",
+    "publication.put",
     // switch and rollback: between any two steps
     "switch.before-hold", "switch.after-hold", "switch.after-lock", "switch.after-drain",
     "switch.after-fence", "switch.after-sequences", "switch.before-commit", "switch.after-commit",

@@ -5,7 +5,6 @@
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
-#include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
 #include "replication/stream/marker.h"
 
@@ -39,11 +38,19 @@ std::vector<std::string> wanted_tables(const std::vector<catalog::Table>& tables
   return names;
 }
 
-// Everything by which a publication of the same tables would still send something else than whole tables.
-std::vector<std::string> restrictions(postgres::Connection& connection, const std::string& name) {
+// Those of these reasons that hold, as text; empty where none does.
+std::string reasons(postgres::Connection& connection, const std::string& name, const std::string& reasons) {
+  return connection
+      .maybe_value("SELECT pg_catalog.array_to_string(ARRAY[" + reasons +
+                       "], ', ') FROM pg_catalog.pg_publication p WHERE pubname = $1",
+                   postgres::Params{name})
+      .value_or("");
+}
+
+// By what it would send something else than every change, whatever its tables.
+std::string own_restrictions(postgres::Connection& connection, const std::string& name) {
   const int major = connection.server_major();
   std::string sql =
-      "SELECT pg_catalog.array_to_string(ARRAY["
       "CASE WHEN puballtables THEN 'it is FOR ALL TABLES' END,"
       "CASE WHEN NOT pubinsert THEN 'it leaves out inserts' END,"
       "CASE WHEN NOT pubupdate THEN 'it leaves out updates' END,"
@@ -52,21 +59,38 @@ std::vector<std::string> restrictions(postgres::Connection& connection, const st
   if (major >= 13) {
     sql += ",CASE WHEN pubviaroot THEN 'it publishes via the partition root' END";
   }
-  if (major >= 15) {
-    sql +=
-        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid)"
-        " THEN 'it publishes whole schemas' END"
-        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-        " AND r.prqual IS NOT NULL) THEN 'it filters rows' END"
-        ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-        " AND r.prattrs IS NOT NULL) THEN 'it lists columns' END";
-  }
   if (major >= 18) {
     sql += ",CASE WHEN pubgencols <> 's' THEN 'it leaves out stored generated columns' END";
   }
-  sql += "], ', ') FROM pg_catalog.pg_publication p WHERE pubname = $1";
-  const auto text = connection.maybe_value(sql, postgres::Params{name});
-  return text && !text->empty() ? std::vector<std::string>{*text} : std::vector<std::string>{};
+  return reasons(connection, name, sql);
+}
+
+// By what it would send something else than these tables, whole.
+std::string table_restrictions(postgres::Connection& connection, const std::string& name) {
+  if (connection.server_major() < 15) {
+    return {};
+  }
+  return reasons(
+      connection, name,
+      "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid)"
+      " THEN 'it publishes whole schemas' END"
+      ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
+      " AND r.prqual IS NOT NULL) THEN 'it filters rows' END"
+      ",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
+      " AND r.prattrs IS NOT NULL) THEN 'it lists columns' END");
+}
+
+std::string options(int server_major) {
+  std::string text = "publish = 'insert, update, delete, truncate'";
+  if (server_major >= 13) {
+    text += ", publish_via_partition_root = false";
+  }
+  if (server_major >= 18) {
+    // Else it refuses the application's UPDATE of a table with one of them and REPLICA IDENTITY FULL. What
+    // comes with them isn't written where the column is generated too.
+    text += ", publish_generated_columns = stored";
+  }
+  return text;
 }
 
 void check_publication(postgres::Connection& connection, const std::string& name,
@@ -75,7 +99,12 @@ void check_publication(postgres::Connection& connection, const std::string& name
   // A leaf that was made meanwhile is published with its root.
   const auto needed = connection.server_major() >= 13 ? wanted_tables(tables, Leaves::left_out) : wanted;
   const auto existing = published_tables(connection, name);
-  auto differences = restrictions(connection, name);
+  std::vector<std::string> differences;
+  for (auto restriction : {own_restrictions(connection, name), table_restrictions(connection, name)}) {
+    if (!restriction.empty()) {
+      differences.push_back(std::move(restriction));
+    }
+  }
   std::vector<std::string> missing;
   std::vector<std::string> surplus;
   std::set_difference(needed.begin(), needed.end(), existing.begin(), existing.end(),
@@ -120,13 +149,7 @@ void ensure_publication(postgres::Connection& connection, const std::string& nam
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     sql += (i == 0 ? "ONLY " : ", ONLY ") + wanted[i];
   }
-  sql += " WITH (publish = 'insert, update, delete, truncate'";
-  sql += connection.server_major() >= 13 ? ", publish_via_partition_root = false)" : ")";
-  if (connection.server_major() >= 18) {
-    // Else it refuses the application's UPDATE of a table with one of them and REPLICA IDENTITY FULL. What
-    // comes with them isn't written where the column is generated too.
-    sql.insert(sql.size() - 1, ", publish_generated_columns = stored");
-  }
+  sql += " WITH (" + options(connection.server_major()) + ")";
   connection.exec(sql);
 }
 
@@ -145,28 +168,34 @@ std::vector<std::string> published_tables(postgres::Connection& connection, cons
   return names;
 }
 
-void add_tables(postgres::Connection& connection, const std::string& name,
-                const std::vector<catalog::Table>& tables, base::Deadline deadline) {
+void put_tables(postgres::Connection& connection, const std::string& name,
+                const std::vector<catalog::Table>& tables) {
   const auto existing = published_tables(connection, name);
   std::string locks;
+  std::string dropped;
   std::string added;
   for (const auto& table : tables) {
     const auto qualified = table.qualified();
-    if (std::binary_search(existing.begin(), existing.end(), qualified)) {
-      continue;
-    }
-    const char* comma = locks.empty() ? "" : ", ";
     // A partitioned root is locked with its leaves, which are what is written.
-    locks += comma + std::string(table.kind == catalog::TableKind::partitioned ? "" : "ONLY ") + qualified;
-    added += comma + ("ONLY " + qualified);
+    locks += (locks.empty() ? "" : ", ") +
+             std::string(table.kind == catalog::TableKind::partitioned ? "" : "ONLY ") + qualified;
+    added += (added.empty() ? "ONLY " : ", ONLY ") + qualified;
+    if (std::binary_search(existing.begin(), existing.end(), qualified)) {
+      dropped += (dropped.empty() ? "ONLY " : ", ONLY ") + qualified;
+    }
   }
-  if (added.empty()) {
+  if (tables.empty()) {
     return;
   }
-  postgres::exec_patiently(connection,
-                           "LOCK TABLE " + locks + " IN SHARE ROW EXCLUSIVE MODE; ALTER PUBLICATION " +
-                               postgres::quote_identifier(name) + " ADD TABLE " + added,
-                           deadline);
+  const auto alter = "ALTER PUBLICATION " + postgres::quote_identifier(name);
+  connection.exec("LOCK TABLE " + locks + " IN SHARE ROW EXCLUSIVE MODE");
+  if (!own_restrictions(connection, name).empty()) {
+    connection.exec(alter + " SET (" + options(connection.server_major()) + ")");
+  }
+  if (!dropped.empty()) {
+    connection.exec(alter + " DROP TABLE " + dropped);
+  }
+  connection.exec(alter + " ADD TABLE " + added);
 }
 
 void drop_publication(postgres::Connection& connection, const std::string& name) {

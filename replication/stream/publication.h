@@ -23,11 +23,12 @@ void ensure_publication(postgres::Connection& connection, const std::string& nam
                         const std::vector<catalog::Table>& tables);
 // Sorted, quoted and qualified; empty where there is no such publication.
 std::vector<std::string> published_tables(postgres::Connection& connection, const std::string& name);
-// Adds those that aren't in it yet. Each is locked against writers for the moment of the change, in short
-// attempts until the deadline: servers without the fixes of May 2025 lose changes of a table that is added
-// beneath a running transaction (the cached "not published" outlives it).
-void add_tables(postgres::Connection& connection, const std::string& name,
-                const std::vector<catalog::Table>& tables, base::Deadline deadline);
+// Puts these tables in whole, those that are in it already anew, and sets what kinds of change are published
+// where that isn't all. In a transaction of the caller's, which is to be short and patient: each table is
+// locked against writers until its end. Servers without the fixes of May 2025 lose changes of a table that is
+// added beneath a running transaction (the cached "not published" outlives it).
+void put_tables(postgres::Connection& connection, const std::string& name,
+                const std::vector<catalog::Table>& tables);
 void drop_publication(postgres::Connection& connection, const std::string& name);
 
 }  // namespace replication::stream

@@ -84,6 +84,11 @@ class Stage {
                         [&] { return has(tool("status", {"--json"}).output, text) == there; });
   }
   Tool& run() { return *run_; }
+  std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) {
+    std::vector<std::string> list{verb, "--plan", (directory_.path() / "plan.yaml").string()};
+    list.insert(list.end(), more.begin(), more.end());
+    return list;
+  }
   // Ends the controller, where it lives, and calls it again.
   void run_again(const std::string& fault = {}) {
     if (run_->running()) {
@@ -105,11 +110,6 @@ class Stage {
   }
 
  private:
-  std::vector<std::string> arguments(const std::string& verb, const std::vector<std::string>& more) {
-    std::vector<std::string> list{verb, "--plan", (directory_.path() / "plan.yaml").string()};
-    list.insert(list.end(), more.begin(), more.end());
-    return list;
-  }
   std::string name_;
   harness::TempDir directory_{"pgcut-schema"};
   std::unique_ptr<Tool> run_;
