@@ -18,7 +18,7 @@ using base::milliseconds;
 
 namespace {
 
-constexpr milliseconds kVerbLimit{120'000};
+constexpr milliseconds kVerbLimit{300'000};
 constexpr std::size_t kLogLines = 30;
 
 std::string end_of(const std::string& text) {
@@ -87,13 +87,13 @@ void Play::start_load() {
   bank.size = stage_.shop();
   bench_.emplace(stage_.pooler(), options_.clients, options_.rate);
   bank_.emplace(bank);
-  bank_->wait_acknowledged(20, Deadline::in(milliseconds(30'000)));
+  bank_->wait_acknowledged(20, Deadline::in(milliseconds(180'000)));
 }
 
 void Play::load_goes_on(std::chrono::seconds span) {
   const auto end = Deadline::in(span);
   const auto before = bank_->acknowledged();
-  bank_->wait_acknowledged(std::int64_t{2} * options_.clients, Deadline::in(milliseconds(30'000)));
+  bank_->wait_acknowledged(std::int64_t{2} * options_.clients, Deadline::in(milliseconds(180'000)));
   stop_.wait(end);
   stop_.check();
   if (!bench_->running()) {
@@ -129,7 +129,7 @@ void Play::wait_ready() {
   say("pgcutover run (in the background)");
   controller_.emplace(std::vector<std::string>{"run", "--plan", stage_.plan_file()});
   std::string shown;
-  const auto limit = Deadline::in(milliseconds(300'000));
+  const auto limit = Deadline::in(milliseconds(600'000));
   for (;;) {
     stop_.check();
     if (!controller_->running()) {
@@ -190,8 +190,8 @@ void Play::finish_migration() {
 }
 
 void Play::end_load() {
-  const auto bench = bench_->stop(Deadline::in(milliseconds(60'000)));
-  const auto bank = bank_->stop(Deadline::in(milliseconds(30'000)));
+  const auto bench = bench_->stop(Deadline::in(milliseconds(180'000)));
+  const auto bank = bank_->stop(Deadline::in(milliseconds(180'000)));
   failed_transactions_ = std::max<std::int64_t>(bench.failed, 0) + bank.failed + bank.in_doubt;
   say("the load has ended");
   note(prove_no_failures(bench, bank));

@@ -59,9 +59,9 @@ TEST_CASE("pgbench's load ends politely, and its proofs can hold and can fail") 
   demo::Stage stage(options, stop);
   stage.set_up(1);
   demo::Pgbench bench(stage.pooler(), 2, 200);
-  harness::wait_until(Deadline::in(milliseconds(30'000)), "pgbench wrote history",
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "pgbench wrote history",
                       [&] { return demo::prove_pgbench_sums(stage, Side::source).holds; });
-  const auto result = bench.stop(Deadline::in(milliseconds(30'000)));
+  const auto result = bench.stop(Deadline::in(milliseconds(180'000)));
   CHECK(result.exit_code == 0);
   CHECK(result.failed == 0);
   CHECK(demo::prove_pgbench_count(stage, Side::source, result).holds);

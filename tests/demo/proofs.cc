@@ -35,7 +35,7 @@ Proof prove_bank_on(const Stage& stage, Side side, const load::BankLoad& bank, b
     auto connection = stage.connect(side);
     const auto sent = bank.log().transfers();
     if (follows) {
-      harness::wait_until(base::Deadline::in(base::milliseconds(30'000)),
+      harness::wait_until(base::Deadline::in(base::milliseconds(180'000)),
                           "the " + server + " has what was acknowledged", [&] {
                             stop.check();
                             return load::has_acknowledged(connection, sent);

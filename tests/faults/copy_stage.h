@@ -63,7 +63,7 @@ class Churn {
   // Waits until so many more of them are committed.
   void wait_more(int transactions) const {
     const int before = done_;
-    wait_until(seconds(30), "the source takes changes", [&] { return done_ >= before + transactions; });
+    wait_until(seconds(180), "the source takes changes", [&] { return done_ >= before + transactions; });
   }
   int done() const { return done_; }
 
@@ -104,7 +104,7 @@ inline int reach(Scenario& scenario, Run& run, const std::string& what,
                  const std::string& fault = {}) {
   constexpr int kAgainMax = 5;
   int again = 0;
-  wait_until(seconds(120), what, [&] {
+  wait_until(seconds(180), what, [&] {
     if (!run->running()) {
       const int code = run->wait(seconds(1));
       INFO("exit " << code << ": " << run->errors());
@@ -142,7 +142,7 @@ inline void expect_same(Scenario& scenario, Churn& churn, const std::string& aft
   CHECK(churn.done() > 20);
   const auto there = content(scenario.source(), kLarge);
   CHECK(std::stoi(there) > kRows / 2);
-  wait_until(seconds(60), "the large table is the same on both sides",
+  wait_until(seconds(180), "the large table is the same on both sides",
              [&] { return content(scenario.target(), kLarge) == there; });
 }
 
@@ -150,7 +150,7 @@ inline void expect_same(Scenario& scenario, Churn& churn, const std::string& aft
 inline void cancel(Scenario& scenario, harness::Tool& run) {
   const auto result = scenario.tool({"cancel", "--yes"});
   CHECK_MESSAGE(result.exit_code == 0, result.errors);
-  CHECK(run.wait(seconds(20)) == 0);
+  CHECK(run.wait(seconds(180)) == 0);
 }
 
 // Whether a session on the server works at a statement like this.

@@ -45,7 +45,7 @@ TEST_CASE("a line that is cut while tables are copied, indexes built and changes
           "CREATE FUNCTION shop.held(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
           "IF $1 = 50 THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(4711); END IF; RETURN $1; END $$;"
           "CREATE INDEX large_held ON shop.large (shop.held(id))");
-  const std::vector<std::string> options{"--max-rate=4"};
+  const std::vector<std::string> options{"--max-rate=2"};
   const std::string fault = "run.after-indexes:stop";
   for (const Side side : {Side::source, Side::target}) {
     INFO("cut to the " << (side == Side::source ? "source" : "target"));
@@ -93,7 +93,7 @@ TEST_CASE("copied table by table, killed and called again under load, nothing is
     INFO("killed at " << std::string(fault));
     Churn churn(scenario);
     auto run = scenario.start_run(fault, options);
-    CHECK_MESSAGE(run->wait(seconds(60)) == 128 + SIGKILL, run->errors());
+    CHECK_MESSAGE(run->wait(seconds(180)) == 128 + SIGKILL, run->errors());
     churn.wait_more(10);
     run = scenario.start_run({}, options);
     CHECK(reach_ready(scenario, run, options) == 0);
@@ -166,7 +166,7 @@ TEST_CASE("random faults on the way to the gate: a dead controller, dead servers
     MESSAGE(story << " called again " << again << " times");
     // The run may have been ready before the last fault: a comparison that is cut off by it says so.
     constexpr int kDiffers = 7;
-    harness::wait_until(Deadline::in(milliseconds(60'000)), "a comparison gets through", [&] {
+    harness::wait_until(Deadline::in(milliseconds(180'000)), "a comparison gets through", [&] {
       const int code = scenario.tool({"verify"}).exit_code;
       return code == 0 || code == kDiffers;
     });

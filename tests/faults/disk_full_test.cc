@@ -12,7 +12,7 @@ namespace {
 constexpr const char* kRemedy = "HINT: make room on the target's disk, then run the same command again";
 
 void expect_full(Scenario& scenario, harness::Tool& run, std::string_view doing) {
-  CHECK(run.wait(seconds(60)) == 1);
+  CHECK(run.wait(seconds(180)) == 1);
   const auto said = run.errors();
   CHECK_MESSAGE(has(said, doing), said);
   CHECK_MESSAGE(has(said, "No space left on device"), said);

@@ -34,8 +34,8 @@ void die_at(Scenario& scenario, const std::string& verb, const std::string& poin
     }
   }
   CHECK(scenario.tool({verb, "--yes"}).exit_code != 0);
-  CHECK(doomed->wait(Deadline::in(milliseconds(30'000))) == 128 + SIGKILL);
-  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
+  CHECK(doomed->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL);
+  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(180'000)));
 
   // Nothing else may be done with the rest.
   for (const char* other : {"run", "verify", "switch"}) {
@@ -47,7 +47,7 @@ void die_at(Scenario& scenario, const std::string& verb, const std::string& poin
   const auto completed = scenario.tool({verb, "--yes"});
   CHECK_MESSAGE(completed.exit_code == 0, completed.errors);
   expect_no_trace(scenario);
-  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
+  scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(180'000)));
 }
 
 void empty_the_target(Scenario& scenario) {
@@ -62,14 +62,14 @@ TEST_CASE("a schema alone that is cut off where it ends is completed by the same
   for (const std::string point : {"schema-only.after-open", "schema-only.after-source-schema"}) {
     INFO(point);
     auto doomed = scenario.start_run(point + ":kill", {"--schema-only"});
-    REQUIRE(doomed->wait(Deadline::in(milliseconds(60'000))) == 128 + SIGKILL);
+    REQUIRE(doomed->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL);
     const auto completed = scenario.tool({"run", "--schema-only"});
     CHECK_MESSAGE(completed.exit_code == 0, completed.errors);
     CHECK(completed.output.find("the target has the schema") != std::string::npos);
     expect_no_trace(scenario);
     CHECK(scenario.target().connect(kDatabase, "app").one_value("SELECT count(*) FROM shop.bank_account") ==
           "0");
-    scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(30'000)));
+    scenario.bank().wait_acknowledged(10, Deadline::in(milliseconds(180'000)));
     empty_the_target(scenario);
   }
 }

@@ -39,7 +39,7 @@ void die_at(Scenario& scenario, Side from, const Point& point) {
   scenario.wait_state(*doomed, state_of(from));
   const auto asked = scenario.tool({verb});
   CHECK(asked.exit_code != 0);
-  CHECK(doomed->wait(Deadline::in(milliseconds(20'000))) == 128 + SIGKILL);
+  CHECK(doomed->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL);
 
   // Nobody has called anything yet: the guardian alone has to leave a sound system behind.
   const Side expected = point.passed ? other(from) : from;

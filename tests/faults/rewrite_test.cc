@@ -17,7 +17,7 @@ TEST_CASE(
   Churn churn(scenario);
   const std::vector<std::string> options{"--jobs=1"};
   auto run = scenario.start_run("copy.table-begin:stop", options);
-  run->wait_frozen(seconds(60));
+  run->wait_frozen(seconds(180));
   app.exec("VACUUM FULL shop.large");
   // Of the same length in binary: the target would take one for the other.
   app.exec("ALTER TABLE shop.retyped ALTER n TYPE real");
@@ -26,12 +26,12 @@ TEST_CASE(
   run->thaw();
 
   // What the target's column can't take isn't copied: the run ends and says what differs.
-  CHECK(run->wait(seconds(60)) == 1);
+  CHECK(run->wait(seconds(180)) == 1);
   CHECK_MESSAGE(has(run->errors(), "shop.large was rewritten after the slot's snapshot"), run->errors());
   CHECK_MESSAGE(has(run->errors(), "column n of shop.retyped is real now, and was integer when the copy"),
                 run->errors());
   run = scenario.start_run({}, options);
-  CHECK(run->wait(seconds(60)) == 1);  // nothing was mended
+  CHECK(run->wait(seconds(180)) == 1);  // nothing was mended
   CHECK_MESSAGE(has(run->errors(), "shop.retyped has other columns on the target: n integer instead of real"),
                 run->errors());
   scenario.target().sql(kDatabase, "ALTER TABLE shop.retyped ALTER n TYPE real");

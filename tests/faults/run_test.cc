@@ -73,14 +73,14 @@ TEST_CASE("a run that is killed anywhere goes on when it is called again") {
       more = {"--split-above", "1"};
     }
     auto doomed = scenario.start_run(with_kill(point), more);
-    CHECK_MESSAGE(doomed->wait(Deadline::in(milliseconds(90'000))) == 128 + SIGKILL, doomed->errors());
+    CHECK_MESSAGE(doomed->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL, doomed->errors());
     auto again = scenario.start_run({}, more);
     scenario.wait_state(*again, "ready");
     CHECK((scenario.expect_sound(point) == Side::source));
     scenario.expect_equal(point);
     const auto result = scenario.tool({"cancel", "--yes"});
     CHECK_MESSAGE(result.exit_code == 0, result.errors);
-    CHECK(again->wait(Deadline::in(milliseconds(20'000))) == 0);
+    CHECK(again->wait(Deadline::in(milliseconds(180'000))) == 0);
     // As they were found.
     for (auto* server : {&scenario.source(), &scenario.target()}) {
       CHECK(server->value(kDatabase, "SELECT count(*) FROM pg_replication_slots") == "0");
@@ -116,7 +116,7 @@ TEST_CASE("a run that meets a server's restart in any step goes on by itself") {
   for (const auto& moment : kMoments) {
     INFO("restarted at " << moment.point);
     auto run = scenario.start_run(moment.point);
-    run->wait_frozen(Deadline::in(milliseconds(90'000)));
+    run->wait_frozen(Deadline::in(milliseconds(180'000)));
     (moment.side == Side::source ? scenario.source() : scenario.target())
         .restart(harness::Cluster::Stop::immediate);
     run->thaw();
@@ -125,6 +125,6 @@ TEST_CASE("a run that meets a server's restart in any step goes on by itself") {
     scenario.expect_equal(moment.point);
     const auto result = scenario.tool({"cancel", "--yes"});
     CHECK_MESSAGE(result.exit_code == 0, result.errors);
-    CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+    CHECK(run->wait(Deadline::in(milliseconds(180'000))) == 0);
   }
 }

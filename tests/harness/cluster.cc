@@ -18,8 +18,8 @@ using replication::base::Error;
 
 namespace {
 
-constexpr milliseconds kStartLimit{60'000};
-constexpr milliseconds kStopLimit{60'000};
+constexpr milliseconds kStartLimit{180'000};
+constexpr milliseconds kStopLimit{180'000};
 
 std::string version_of(const ClusterOptions& options) {
   if (!options.version.empty()) {

@@ -29,7 +29,7 @@ namespace {
 
 std::string run(const std::vector<std::string>& argv) {
   const auto result = replication::base::run_command({.argv = argv, .env = {}, .stdin_text = {}},
-                                                     Deadline::in(milliseconds(120'000)), Stop::never());
+                                                     Deadline::in(milliseconds(300'000)), Stop::never());
   if (result.exit_code != 0) {
     throw Error(argv[0] + " ended with code " + std::to_string(result.exit_code) + ": " + result.errors);
   }
@@ -79,7 +79,7 @@ void run_initdb(const std::string& bin, const TempDir& directory) {
                   .stderr_path = log,
                   .unprivileged = true,
                   .end_signal = SIGKILL});
-  if (initdb.wait(Deadline::in(milliseconds(120'000))) != 0) {
+  if (initdb.wait(Deadline::in(milliseconds(300'000))) != 0) {
     throw Error("initdb failed: " + last_lines(log, 10));
   }
 }

@@ -74,7 +74,7 @@ void Pgbouncer::write_main_ini(const PgbouncerOptions& options) const {
 
 void Pgbouncer::wait_started() {
   const auto socket = directory_.file(".s.PGSQL." + std::to_string(kPort));
-  wait_until(Deadline::in(milliseconds(30'000)), "pgbouncer accepts connections", [&] {
+  wait_until(Deadline::in(milliseconds(120'000)), "pgbouncer accepts connections", [&] {
     if (!process_->running()) {
       throw Error("pgbouncer did not start: " + last_lines(log_path(), 5));
     }

@@ -202,7 +202,7 @@ void Process::destroy() noexcept {
     return;
   }
   try {
-    end(end_signal_, Deadline::in(replication::base::milliseconds(5000)));
+    end(end_signal_, Deadline::in(replication::base::milliseconds(60'000)));
   } catch (...) {
     ::kill(pid_, SIGKILL);
   }

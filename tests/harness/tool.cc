@@ -50,8 +50,8 @@ Tool::Tool(const std::vector<std::string>& args, const ToolOptions& options)
 Tool::~Tool() {
   const auto group = process_.pid();
   try {
-    process_.end(SIGKILL, Deadline::in(milliseconds(5000)));
-    wait_until(Deadline::in(milliseconds(5000)), "the tool's guardian has ended",
+    process_.end(SIGKILL, Deadline::in(milliseconds(60'000)));
+    wait_until(Deadline::in(milliseconds(60'000)), "the tool's guardian has ended",
                [group] { return !group_exists(group); });
   } catch (const std::exception&) {
     ::kill(-group, SIGKILL);
@@ -84,7 +84,7 @@ bool Tool::frozen() const {
 
 void Tool::freeze() {
   process_.signal(SIGSTOP);
-  wait_frozen(Deadline::in(milliseconds(5000)));
+  wait_frozen(Deadline::in(milliseconds(60'000)));
 }
 
 void Tool::wait_frozen(Deadline deadline) {
@@ -99,7 +99,7 @@ void Tool::wait_frozen(Deadline deadline) {
 
 void Tool::kill9() {
   process_.signal(SIGKILL);
-  process_.wait(Deadline::in(milliseconds(5000)));
+  process_.wait(Deadline::in(milliseconds(60'000)));
 }
 
 void Tool::wait_output(std::string_view text, Deadline deadline) {

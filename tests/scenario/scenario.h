@@ -33,12 +33,15 @@ struct Wiring {
 
 class Scenario {
  public:
-  // `gates` are lines of the plan's gates, e.g. "max-pause: 2s".
+  // `gates` are lines of the plan's gates, e.g. "max-pause: 2s", instead of the scenario's own, which leave
+  // more time than any machine needs.
   explicit Scenario(const std::vector<std::string>& gates = {}, const Wiring& wiring = {});
 
   // The tool with the plan, to its end.
   harness::ToolResult tool(const std::vector<std::string>& arguments,
-                           replication::base::milliseconds limit = replication::base::milliseconds(60'000));
+                           replication::base::milliseconds limit = replication::base::milliseconds(180'000));
+  // The tool with the plan, in the background.
+  std::unique_ptr<harness::Tool> start_tool(const std::vector<std::string>& arguments);
   // `run` in the background, with a fault armed ("" = none).
   std::unique_ptr<harness::Tool> start_run(const std::string& fault = {},
                                            const std::vector<std::string>& more = {});
@@ -65,6 +68,7 @@ class Scenario {
  private:
   harness::Cluster& cluster(Side side) { return side == Side::source ? source_ : target_; }
   void write_plan(const std::vector<std::string>& gates);
+  std::vector<std::string> with_plan(std::vector<std::string> arguments) const;
   harness::TempDir directory_;
   harness::Cluster source_, target_;
   std::optional<harness::TcpProxy> source_line_, target_line_;

@@ -290,7 +290,7 @@ TEST_CASE("what is reported as durable is flushed and stored") {
   stage.source("INSERT INTO d VALUES (1)");
   REQUIRE(stage.sync() == WaitResult::reached);
   const auto applied = stage.applier->stats().applied_lsn;
-  CHECK(stage.applier->wait_durable(applied, soon(2'000)) == WaitResult::reached);
+  CHECK(stage.applier->wait_durable(applied, soon()) == WaitResult::reached);
   CHECK(reported.load() >= applied.value);
   CHECK(stage.target_value("SELECT applied_lsn >= '" + applied.to_string() + "' FROM pgcutover.progress") ==
         "t");
@@ -298,7 +298,7 @@ TEST_CASE("what is reported as durable is flushed and stored") {
   idle->drained = true;
   idle->idle_until = {applied.value + 4096};
   REQUIRE(stage.queue.push(std::move(idle), 1, soon()));
-  CHECK(stage.applier->wait_durable({applied.value + 4096}, soon(5'000)) == WaitResult::reached);
+  CHECK(stage.applier->wait_durable({applied.value + 4096}, soon()) == WaitResult::reached);
 }
 
 TEST_CASE("identity ALWAYS columns follow the source, generated ones are left to the target") {

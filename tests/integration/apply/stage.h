@@ -19,7 +19,7 @@ namespace apply = replication::apply;
 namespace base = replication::base;
 namespace stream = replication::stream;
 
-inline base::Deadline soon(int milliseconds = 20'000) {
+inline base::Deadline soon(int milliseconds = 180'000) {
   return base::Deadline::in(base::milliseconds{milliseconds});
 }
 
@@ -100,7 +100,7 @@ class Stage {
     apply::ApplierOptions options;
     options.server = replication::postgres::ConnInfo::parse(conninfo(), "target");
     options.token = replication::postgres::FencingToken(1);
-    options.retry_budget = base::milliseconds{20'000};
+    options.retry_budget = base::milliseconds{120'000};
     return options;
   }
   void start() { start(options()); }

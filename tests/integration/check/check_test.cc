@@ -213,7 +213,7 @@ TEST_CASE("each way to spoil the pair is found, with its remedy") {
       pair.on_target(s.on_target);
     Findings findings;
     // Statistics of the spoiling session arrive a moment after it ended (before 15).
-    harness::wait_until(replication::base::Deadline::in(replication::base::milliseconds(15'000)),
+    harness::wait_until(replication::base::Deadline::in(replication::base::milliseconds(180'000)),
                         "it is found", [&] {
                           findings = check(pair, s.tweak);
                           const auto* found = checks::find(findings, s.server, s.id, s.object);

@@ -54,7 +54,7 @@ inline Clusters& clusters() {
 inline void wait_for_quiet(const harness::Cluster& cluster, const std::string& database) {
   auto observer = cluster.connect("postgres");
   harness::wait_until(
-      base::Deadline::in(base::milliseconds(20'000)), "no session is left in " + database, [&] {
+      base::Deadline::in(base::milliseconds(180'000)), "no session is left in " + database, [&] {
         return observer.one_value("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", {database}) ==
                "0";
       });

@@ -38,7 +38,7 @@ TEST_CASE(
 
   // Killed halfway, called again: the rest follows, and nothing of ours is left.
   auto cut = scenario.start_run("run.after-pre-data:kill", {"--schema-only"});
-  cut->wait(Deadline::in(milliseconds(60'000)));
+  cut->wait(Deadline::in(milliseconds(180'000)));
   const auto other = scenario.tool({"run"});
   CHECK(other.exit_code == 5);
   CHECK_MESSAGE(has(other.errors, "begun with content: schema-only"), other.errors);
@@ -82,14 +82,14 @@ TEST_CASE(
   const auto cancelled = scenario.tool({"cancel", "--yes"});
   CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
   CHECK_MESSAGE(has(cancelled.output, "its tables are there and empty"), cancelled.output);
-  run->wait(Deadline::in(milliseconds(20'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
   CHECK(relations(scenario.target()) == on_source);  // the tables stay, empty as they were
   CHECK(count(scenario.target(), "shop.bank_account") == "0");
   CHECK(count(scenario.target(), "shop.bank_transfer") == "0");
 
   // Killed in the middle, then all the way and back.
   cut = scenario.start_run("copy.table-done:kill", {"--data-only"});
-  cut->wait(Deadline::in(milliseconds(60'000)));
+  cut->wait(Deadline::in(milliseconds(180'000)));
   run = scenario.start_run("", {"--data-only"});
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("rows alone");
@@ -132,14 +132,14 @@ TEST_CASE("secondary indexes that are left for later are built by the next run, 
   CHECK(refused.exit_code == 3);
   CHECK_MESSAGE(has(refused.errors, "left for later"), refused.errors);
   CHECK(has(scenario.tool({"check"}).output, "indexes-missing"));
-  harness::wait_until(Deadline::in(milliseconds(20'000)), "the status says so",
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "the status says so",
                       [&] { return has(scenario.tool({"status"}).output, "--indexes now"); });
   scenario.target().sql(kDatabase,
                         "CREATE INDEX product_cheap ON shop.product (lower(sku)) WHERE price < 10");
   scenario.stop_run(*run);
 
   auto cut = scenario.start_run("run.after-indexes-left:kill");
-  cut->wait(Deadline::in(milliseconds(60'000)));
+  cut->wait(Deadline::in(milliseconds(180'000)));
   run = scenario.start_run();
   scenario.wait_state(*run, "ready");
   CHECK(indexes(scenario.target()) == indexes(scenario.source()));
@@ -197,6 +197,6 @@ TEST_CASE("what the target held before, accepted by name, survives a cancel") {
   const auto cancelled = scenario.tool({"cancel", "--yes"});
   CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
   CHECK_MESSAGE(has(cancelled.output, "it held 1 object(s) before"), cancelled.output);
-  CHECK(run->wait(Deadline::in(milliseconds(20'000))) == 0);
+  CHECK(run->wait(Deadline::in(milliseconds(180'000))) == 0);
   CHECK(count(scenario.target(), "public.mine") == "1");
 }

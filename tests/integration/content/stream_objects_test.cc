@@ -57,13 +57,13 @@ std::string feed(harness::Cluster& server) {
 }
 
 void wait_feed(harness::Cluster& server, const std::string& rows) {
-  harness::wait_until(Deadline::in(milliseconds(30'000)), "the fed table has " + rows,
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "the fed table has " + rows,
                       [&] { return feed(server) == rows; });
 }
 
 void disable_feed(harness::Cluster& server) {
   server.sql(kDatabase, "ALTER SUBSCRIPTION \"Feed\" DISABLE");
-  harness::wait_until(Deadline::in(milliseconds(30'000)), "the subscription's worker is gone", [&] {
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "the subscription's worker is gone", [&] {
     return server.value(kDatabase, "SELECT count(pid) FROM pg_stat_subscription WHERE subname = 'Feed'") ==
            "0";
   });
@@ -147,7 +147,7 @@ TEST_CASE("publications and subscriptions of the source stay behind, or are made
 
   const std::vector<std::string> copy{"--publications", "copy", "--subscriptions", "copy-disabled"};
   auto run = scenario.start_run("run.after-indexes:kill", copy);
-  run->wait(Deadline::in(milliseconds(60'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
   std::string said = run->output() + run->errors();
   run = scenario.start_run("", copy);
   scenario.wait_state(*run, "ready");
@@ -158,7 +158,7 @@ TEST_CASE("publications and subscriptions of the source stay behind, or are made
                        doctest::Contains("does not have a slot name"), replication::base::Error);
   const auto cancelled = scenario.tool({"cancel", "--yes"});
   CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
-  run->wait(Deadline::in(milliseconds(20'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
   said += run->output() + run->errors();
   CHECK(publications(target, filters) == "none");
   CHECK(subscriptions(target) == "none");
@@ -197,7 +197,7 @@ TEST_CASE("publications and subscriptions of the source stay behind, or are made
   wait_feed(source, "1before,2streamed,3waits,4after,5home");
   const auto finished = scenario.tool({"finish", "--yes"});
   CHECK_MESSAGE(finished.exit_code == 0, finished.errors);
-  run->wait(Deadline::in(milliseconds(20'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
   said += run->output() + run->errors() + target.log();
   CHECK(has(said, "CREATE PUBLICATION everything"));  // the log does log
   CHECK_FALSE(has(said, "own secret"));

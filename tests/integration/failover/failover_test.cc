@@ -80,9 +80,9 @@ class Trio {
   harness::ToolResult tool(const std::string& verb, const std::vector<std::string>& more = {}) {
     auto arguments = arguments_of(verb);
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return harness::Tool::run(arguments, seconds(60));
+    return harness::Tool::run(arguments, seconds(180));
   }
-  static void wait_ready(harness::Tool& run) { run.wait_output("streaming from the source", seconds(60)); }
+  static void wait_ready(harness::Tool& run) { run.wait_output("streaming from the source", seconds(180)); }
   // Rows that a client saw committed on the server that takes writes.
   void write(Cluster& server, int rows) {
     auto session = server.connect(kDatabase, "app");
@@ -92,7 +92,7 @@ class Trio {
     written_ += rows;
   }
   void wait_equal(harness::Tool& run) {
-    wait_until(seconds(60), "the target has what was written", [&] {
+    wait_until(seconds(180), "the target has what was written", [&] {
       if (!run.running()) {
         FAIL("run ended:\n" << run.errors());
       }
@@ -100,7 +100,7 @@ class Trio {
     });
   }
   void wait_slot_kept() {
-    wait_until(seconds(60), "the standby keeps the slot", [&] {
+    wait_until(seconds(180), "the standby keeps the slot", [&] {
       primary_.sql(kDatabase, "CHECKPOINT");  // writes what the slot's restart position needs
       return standby_.value("postgres", std::string("SELECT synced AND NOT temporary AND "
                                                     "invalidation_reason IS NULL FROM pg_replication_slots "
@@ -110,7 +110,7 @@ class Trio {
   }
   void promote() {
     standby_.sql("postgres", "SELECT pg_promote(true, 30)");
-    wait_until(seconds(30), "the standby takes writes",
+    wait_until(seconds(180), "the standby takes writes",
                [&] { return standby_.value("postgres", "SELECT pg_is_in_recovery()") == "f"; });
   }
 
@@ -121,7 +121,7 @@ class Trio {
  private:
   static void run(const std::vector<std::string>& argv) {
     const auto result = replication::base::run_command({.argv = argv, .env = {}, .stdin_text = {}},
-                                                       seconds(30), replication::base::Stop::never());
+                                                       seconds(180), replication::base::Stop::never());
     REQUIRE_MESSAGE(result.exit_code == 0, result.errors);
   }
   std::vector<std::string> arguments_of(const std::string& verb) const {
@@ -169,16 +169,16 @@ TEST_CASE("a failover to a standby that kept the slot in step: the stream goes o
 
   // The new timeline is remembered: a later run and a hand-over find everything as it should be.
   run->terminate();
-  CHECK(run->wait(seconds(30)) == 0);
+  CHECK(run->wait(seconds(180)) == 0);
   run = trio.start_run({"--failover-slots"});
   Trio::wait_ready(*run);
   trio.write(trio.standby(), 20);
   trio.wait_equal(*run);
   CHECK(trio.target().value(kDatabase, "SELECT count(DISTINCT id) FROM fact") == "80");
-  const auto there = trio.tool("switch");
+  const auto there = trio.tool("switch", {"--max-pause", "45s", "--max-lag", "45s"});
   CHECK_MESSAGE(there.exit_code == 0, there.errors);
   run->terminate();
-  CHECK(run->wait(seconds(30)) == 0);
+  CHECK(run->wait(seconds(180)) == 0);
 }
 
 TEST_CASE("a failover behind which the target has changes that the new source never had is refused") {
@@ -201,11 +201,11 @@ TEST_CASE("a failover behind which the target has changes that the new source ne
   trio.primary().kill9();
   trio.standby().start();
   trio.promote();
-  CHECK_MESSAGE(run->wait(seconds(60)) == 8, run->errors());
+  CHECK_MESSAGE(run->wait(seconds(180)) == 8, run->errors());
   CHECK_MESSAGE(has(run->errors(), "its history forked at "), run->errors());
   CHECK_MESSAGE(has(run->errors(), "to be copied again: public.fact"), run->errors());
   auto again = trio.start_run({"--failover-slots"});
-  CHECK_MESSAGE(again->wait(seconds(60)) == 8, again->errors());
+  CHECK_MESSAGE(again->wait(seconds(180)) == 8, again->errors());
   CHECK_MESSAGE(has(again->errors(), "its history forked at "), again->errors());
 }
 
@@ -215,11 +215,11 @@ TEST_CASE("a failover without such a slot is refused, with the table to be copie
   Trio::wait_ready(*run);
   trio.write(trio.primary(), 20);
   trio.wait_equal(*run);
-  wait_until(seconds(30), "the standby has it",
+  wait_until(seconds(180), "the standby has it",
              [&] { return trio.standby().value(kDatabase, "SELECT count(*) FROM fact") == "20"; });
   trio.primary().kill9();
   trio.promote();
-  CHECK_MESSAGE(run->wait(seconds(60)) == 8, run->errors());
+  CHECK_MESSAGE(run->wait(seconds(180)) == 8, run->errors());
   CHECK_MESSAGE(has(run->errors(), "on timeline 2 instead of 1"), run->errors());
   CHECK_MESSAGE(has(run->errors(), "to be copied again: public.fact"), run->errors());
   const auto cancelled = trio.tool("cancel", {"--yes"});

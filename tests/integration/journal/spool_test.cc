@@ -35,7 +35,7 @@ Lsn write(Scenario& scenario) {
 }
 
 void wait_confirmed(Scenario& scenario, Lsn lsn) {
-  harness::wait_until(Deadline::in(milliseconds(60'000)), "the slot moves on",
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "the slot moves on",
                       [&] { return confirmed(scenario) >= lsn; });
 }
 
@@ -59,10 +59,10 @@ TEST_CASE(
 
   // Elsewhere, or without the option: refused, and nothing is begun anew.
   auto without = scenario.start_run();
-  CHECK(without->wait(Deadline::in(milliseconds(60'000))) == 8);
+  CHECK(without->wait(Deadline::in(milliseconds(180'000))) == 8);
   CHECK_MESSAGE(without->errors().find("are only in the spool of ") != std::string::npos, without->errors());
   auto elsewhere = scenario.start_run({}, {"--spool", directory.file("other")});
-  CHECK(elsewhere->wait(Deadline::in(milliseconds(60'000))) == 8);
+  CHECK(elsewhere->wait(Deadline::in(milliseconds(180'000))) == 8);
 
   run = scenario.start_run({}, spool);
   scenario.wait_state(*run, "ready");
@@ -83,7 +83,7 @@ TEST_CASE(
   Scenario scenario;
   scenario.source().connect(kDatabase, "app").exec(kTable);
   auto run = scenario.start_run("run.after-pre-data:stop", {"--spool", directory.file("changes")});
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   run->wait_frozen(deadline);
   auto blocker = scenario.target().connect(kDatabase);
   blocker.exec("BEGIN; LOCK TABLE spooled IN ACCESS EXCLUSIVE MODE");
@@ -110,7 +110,7 @@ TEST_CASE(
   scenario.source().connect(kDatabase, "app").exec(kTable);
   // Between slot and copy: both the table's snapshot and the spool have it.
   auto begun = scenario.start_run("run.after-pre-data:stop", options);
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   begun->wait_frozen(deadline);
   write(scenario);
   begun->kill9();
@@ -132,7 +132,7 @@ TEST_CASE(
   const auto replay = [&](const std::string& database) {
     return harness::Tool::run(
         {"journal", "replay", "--spool", kept, "--target", scenario.target().conninfo(database, "mover")},
-        Deadline::in(milliseconds(60'000)));
+        Deadline::in(milliseconds(180'000)));
   };
   const auto first = replay("staging");
   REQUIRE_MESSAGE(first.exit_code == 0, first.output << first.errors);
@@ -159,7 +159,7 @@ TEST_CASE("a spool can be looked into, and replayed on a staging database, once"
   const auto tool = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "journal");
     arguments.insert(arguments.end(), {"--spool", spool});
-    return harness::Tool::run(arguments, Deadline::in(milliseconds(60'000)));
+    return harness::Tool::run(arguments, Deadline::in(milliseconds(180'000)));
   };
   const auto stat = tool({"stat"});
   CHECK_MESSAGE(stat.output.find("slot pgcutover_fault_forward, 0/") != std::string::npos,
@@ -168,7 +168,7 @@ TEST_CASE("a spool can be looked into, and replayed on a staging database, once"
   for (const char* action : {"stat", "cat"}) {
     const harness::TempDir empty("empty");
     const auto nothing = harness::Tool::run({"journal", action, "--spool", empty.path().string()},
-                                            Deadline::in(milliseconds(60'000)));
+                                            Deadline::in(milliseconds(180'000)));
     CHECK(nothing.exit_code == 2);
     CHECK(nothing.errors.find("there is no journal in") != std::string::npos);
   }
@@ -209,7 +209,7 @@ TEST_CASE("a full spool stops receiving until the target has some of it") {
   for (int i = 0; i < 40; ++i) {
     noise(2'000);  // about 100 kB of the spool each
   }
-  run->wait_output("is full", Deadline::in(milliseconds(60'000)));
+  run->wait_output("is full", Deadline::in(milliseconds(180'000)));
   const auto end = write(scenario);
   scenario.target().start();
   wait_confirmed(scenario, end);
@@ -226,7 +226,7 @@ TEST_CASE("the tool dies between a segment's end and the next one's beginning: n
   Scenario scenario;
   scenario.source().connect(kDatabase, "app").exec(kTable);
   int rows = 1;
-  const auto deadline = [] { return Deadline::in(milliseconds(60'000)); };
+  const auto deadline = [] { return Deadline::in(milliseconds(180'000)); };
   // While it is written, and then (the first time that the point is passed) while it is opened again.
   for (const char* fault :
        {"spool.footer-written:kill@2", "spool.sealed:kill@2", "spool.segment-made:kill@2",
@@ -265,7 +265,7 @@ TEST_CASE("a transaction larger than the spool's limit ends the run by name; a l
       .exec(
           "INSERT INTO spooled SELECT md5(random()::text) || md5(random()::text) FROM generate_series(1, "
           "100000)");
-  CHECK_MESSAGE(run->wait(Deadline::in(milliseconds(60'000))) == 5, run->errors());
+  CHECK_MESSAGE(run->wait(Deadline::in(milliseconds(180'000))) == 5, run->errors());
   CHECK_MESSAGE(run->errors().find("larger than --spool-limit") != std::string::npos, run->errors());
   auto again = start("104857600");
   scenario.wait_state(*again, "ready");

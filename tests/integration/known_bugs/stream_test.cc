@@ -35,7 +35,7 @@ Deadline seconds(int count) {
 }
 
 void wait_for(replication::postgres::Connection& connection, const std::string& condition) {
-  wait_until(seconds(30), condition, [&] { return connection.one_value("SELECT " + condition) == "t"; });
+  wait_until(seconds(180), condition, [&] { return connection.one_value("SELECT " + condition) == "t"; });
 }
 
 void restart_by_force() {
@@ -129,7 +129,8 @@ TEST_CASE(
   CHECK(world().at_reader().one_value("SELECT v FROM t WHERE id = 20") == "open");
 
   app.exec("BEGIN; INSERT INTO t VALUES (21, 'open'); DELETE FROM t WHERE id = 20");
-  const auto there = world().tool("switch", {"--verify-gate", "none", "--cancel-blockers"});
+  const auto there =
+      world().tool("switch", {"--verify-gate", "none", "--cancel-blockers", "--lock-limit", "45s"});
   REQUIRE_MESSAGE(there.exit_code == 0, there.errors);
   CHECK_THROWS_AS(app.exec("COMMIT"), replication::base::Error);
   CHECK_THROWS_AS(application(), replication::base::Error);  // writes before the fence are over
@@ -151,13 +152,13 @@ TEST_CASE(
   auto source = world().at_writer();
   source.exec("INSERT INTO t VALUES (30, 'x')");
   world().run().terminate();
-  CHECK(world().run().wait(seconds(30)) == 0);
+  CHECK(world().run().wait(seconds(180)) == 0);
   const std::string name = std::string("'") + kSlot + "'";
   source.exec("SELECT pg_drop_replication_slot(" + name + ")");
   source.exec("INSERT INTO t VALUES (31, 'lost with the slot')");
   source.exec("SELECT pg_create_logical_replication_slot(" + name + ", 'pgoutput')");
   world().start_run();
-  CHECK(world().run().wait(seconds(60)) != 0);
+  CHECK(world().run().wait(seconds(180)) != 0);
   CHECK_MESSAGE(has(world().run().errors(), "copy is needed again"), world().run().errors());
   CHECK(world().tool("switch", {"--verify-gate", "none"}).exit_code != 0);
   CHECK(world().at_reader().one_value("SELECT count(*) FROM t WHERE id = 31") == "0");

@@ -106,7 +106,7 @@ World::World(const std::vector<Case>& cases) {
 World::~World() {
   if (run_ != nullptr && run_->running()) {
     run_->terminate();
-    run_->wait(seconds(30));
+    run_->wait(seconds(180));
   }
 }
 
@@ -118,7 +118,7 @@ std::vector<std::string> World::arguments(const std::string& verb,
 }
 
 harness::ToolResult World::tool(const std::string& verb, const std::vector<std::string>& more) {
-  return Tool::run(arguments(verb, more), seconds(60));
+  return Tool::run(arguments(verb, more), seconds(180));
 }
 
 void World::start_run() {
@@ -126,7 +126,7 @@ void World::start_run() {
 }
 
 void World::wait_state(const std::string& state) {
-  harness::wait_until(seconds(60), "the state " + state, [&] {
+  harness::wait_until(seconds(180), "the state " + state, [&] {
     REQUIRE_MESSAGE(run_->running(), run_->errors());
     return has(tool("status", {"--json"}).output, "\"" + state + "\"");
   });
@@ -157,7 +157,7 @@ void World::sync() {
   session(writer()).exec("INSERT INTO sync VALUES (" + token + ")");
   auto there = session(reader());
   try {
-    harness::wait_until(seconds(30), "everything is on the other side", [&] {
+    harness::wait_until(seconds(180), "everything is on the other side", [&] {
       REQUIRE_MESSAGE(run_->running(), run_->errors());
       return there.one_value("SELECT count(*) FROM sync WHERE token = " + token) == "1";
     });

@@ -1,4 +1,6 @@
 // The proof is worth something only if it can fail: each case breaks one thing on purpose.
+#include <algorithm>
+#include <array>
 #include <doctest/doctest.h>
 #include <set>
 #include <string>
@@ -18,7 +20,7 @@ using harness::milliseconds;
 
 namespace {
 
-constexpr milliseconds kLimit{60'000};
+constexpr milliseconds kLimit{180'000};
 
 // A cluster with a loaded bank, and what its clients know.
 struct Bank {
@@ -36,6 +38,10 @@ struct Bank {
     options.size = size;
     clients.emplace(options);
     clients->wait_acknowledged(commits, Deadline::in(kLimit));
+    harness::wait_until(Deadline::in(kLimit), "each client has sent some", [&] {
+      return std::ranges::all_of(std::array{1, 2, 3, 4},
+                                 [&](int client) { return clients->log().last_seq(client) > 5; });
+    });
   }
   load::LoadReport stop() { return clients->stop(Deadline::in(kLimit)); }
   load::BankProof proof() {

@@ -29,7 +29,7 @@ inline Connection open(const std::string& database, const base::Stop& stop = bas
 }
 
 inline base::Deadline soon() {
-  return base::Deadline::in(base::milliseconds(30'000));
+  return base::Deadline::in(base::milliseconds(180'000));
 }
 
 }  // namespace replication::postgres

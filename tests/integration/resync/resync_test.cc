@@ -57,7 +57,7 @@ TEST_CASE("tables created on the source meanwhile are taken in, under load, and 
   CHECK(has(other.errors, "shop.nothing*"));
   const auto asked = scenario.tool({"resync", "--table", "shop.[Ll]ate*", "--no-wait"});
   CHECK(asked.exit_code == 0);
-  wait_until(Deadline::in(milliseconds(30'000)), "the tables are published", [&] {
+  wait_until(Deadline::in(milliseconds(180'000)), "the tables are published", [&] {
     return scenario.source().value(
                kDatabase, "SELECT count(*) FROM pg_publication_tables WHERE tablename ~* '^late'") >= "3";
   });
@@ -91,8 +91,8 @@ TEST_CASE("tables created on the source meanwhile are taken in, under load, and 
           "('2028-01-01');"
           "INSERT INTO shop.late_part SELECT g, '2027-06-01' FROM generate_series(1, 50) g");
   if (scenario.source().major() >= 13) {  // before, leaves are published, and a new one isn't
-    run->wait_output("waits: ", Deadline::in(milliseconds(30'000)));
-    wait_until(Deadline::in(milliseconds(30'000)), "the status names the partition",
+    run->wait_output("waits: ", Deadline::in(milliseconds(180'000)));
+    wait_until(Deadline::in(milliseconds(180'000)), "the status names the partition",
                [&] { return has(scenario.tool({"status"}).output, "late_part_2"); });
   }
   resync(scenario, {"shop.late_part_2"}, "taken in: shop.late_part_2");
@@ -106,10 +106,10 @@ TEST_CASE("tables created on the source meanwhile are taken in, under load, and 
   scenario.source().sql(
       kDatabase,
       "ALTER TABLE shop.aside ADD COLUMN extra text DEFAULT 'old'; INSERT INTO shop.aside VALUES (2, 'x')");
-  wait_until(Deadline::in(milliseconds(30'000)), "the status names the column",
+  wait_until(Deadline::in(milliseconds(180'000)), "the status names the column",
              [&] { return has(scenario.tool({"status"}).output, "extra"); });
   scenario.target().sql(kDatabase, "ALTER TABLE shop.aside ADD COLUMN extra text");
-  wait_until(Deadline::in(milliseconds(30'000)), "the row arrives", [&] {
+  wait_until(Deadline::in(milliseconds(180'000)), "the row arrives", [&] {
     return scenario.target().value(kDatabase, "SELECT extra FROM shop.aside WHERE n = 2") == "x";
   });
   const auto unproven = scenario.tool({"switch", "--verify-gate", "full"});
@@ -156,7 +156,7 @@ TEST_CASE("a table that differs is copied again under load; a run that dies on t
     scenario.wait_state(*doomed, "ready");
     spoil();
     CHECK(scenario.tool({"resync", "--table", "shop.bank_*"}).exit_code != 0);
-    CHECK(doomed->wait(Deadline::in(milliseconds(30'000))) == 128 + SIGKILL);
+    CHECK(doomed->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL);
     auto again = scenario.start_run();
     scenario.wait_state(*again, "ready");
     scenario.expect_equal("it was completed");
@@ -264,8 +264,8 @@ TEST_CASE("a resync of a run with a spool takes up what was spooled, also after 
   scenario.expect_equal("a resync with a spool");
   spoil();
   CHECK(scenario.tool({"resync", "--table", "shop.bank_*"}).exit_code != 0);
-  CHECK(run->wait(Deadline::in(milliseconds(30'000))) == 128 + SIGKILL);
-  scenario.bank().wait_acknowledged(20, Deadline::in(milliseconds(20'000)));
+  CHECK(run->wait(Deadline::in(milliseconds(180'000))) == 128 + SIGKILL);
+  scenario.bank().wait_acknowledged(20, Deadline::in(milliseconds(180'000)));
   run = scenario.start_run({}, spool);
   scenario.wait_state(*run, "ready");
   scenario.expect_equal("a resync with a spool was completed");

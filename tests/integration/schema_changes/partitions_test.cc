@@ -90,7 +90,7 @@ TEST_CASE("a new partition without a key takes the application's UPDATE") {
   }
   Stage stage("keyless", "stop", kTables);
   stage.source("CREATE TABLE k2 PARTITION OF k FOR VALUES FROM (100) TO (200)");
-  harness::wait_until(seconds(30), "it has an identity", [&] {
+  harness::wait_until(seconds(180), "it has an identity", [&] {
     return stage.value(true, "SELECT relreplident FROM pg_class WHERE relname = 'k2'") == "f";
   });
   stage.source("INSERT INTO k VALUES (101, 'a'), (101, 'a'); UPDATE k SET v = 'b' WHERE id = 101");

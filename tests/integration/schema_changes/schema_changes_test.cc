@@ -21,7 +21,7 @@ TEST_CASE("schema-changes: apply follows what is proven, there and on the way ba
       "WHERE "
       "id = 1; COMMIT");
   stage.wait_same(rows);
-  harness::wait_until(seconds(20), "defaults as on the source", [&] {
+  harness::wait_until(seconds(180), "defaults as on the source", [&] {
     return stage.value(false,
                        "SELECT string_agg(pg_get_expr(adbin, adrelid), ' ' ORDER BY adnum) FROM pg_attrdef "
                        "WHERE adrelid = 't'::regclass") ==
@@ -74,7 +74,7 @@ TEST_CASE("a controller that is killed between a followed change and its final d
     stage.source("BEGIN; INSERT INTO t VALUES (" + std::to_string(id + 1) + "); ALTER TABLE t ADD COLUMN " +
                  column + " int NOT NULL DEFAULT 7; ALTER TABLE t ALTER COLUMN " + column +
                  " SET DEFAULT 9; INSERT INTO t VALUES (" + std::to_string(id + 2) + "); COMMIT");
-    CHECK_MESSAGE(stage.run().wait(seconds(30)) == 128 + SIGKILL, stage.run().errors());
+    CHECK_MESSAGE(stage.run().wait(seconds(180)) == 128 + SIGKILL, stage.run().errors());
     CHECK(stage.value(false, "SELECT count(" + column + ") > 99 FROM t") == "t");  // the column is there
     CHECK(!has(stage.value(false, defaults), column + "9"));                       // its default not yet
     stage.run_again();
@@ -87,7 +87,7 @@ TEST_CASE("a controller that is killed between a followed change and its final d
   // What is counted begins with each life, and says so.
   stage.source("INSERT INTO t VALUES (200); UPDATE t SET c = 1 WHERE id < 11");
   stage.wait_same(rows);
-  harness::wait_until(seconds(20), "the status counts the table's changes", [&] {
+  harness::wait_until(seconds(180), "the status counts the table's changes", [&] {
     return stage.stream_status(
                "s->'tables'->0->>'table' = 'public.t' AND (s->'tables'->0->>'received')::int >= 11") ==
            "true";
@@ -106,9 +106,9 @@ TEST_CASE("schema-changes: apply leaves to a person what the catalog can't prove
               "CREATE TABLE r (id int PRIMARY KEY, old text); INSERT INTO r VALUES (1, 'a');"
               "CREATE TABLE n (id int PRIMARY KEY, v bigint); INSERT INTO n VALUES (1, 1)");
   const auto waits = [&](const std::string& why, const std::string& heal) {
-    harness::wait_until(seconds(30), why, [&] { return has(stage.tool("status").output, why); });
+    harness::wait_until(seconds(180), why, [&] { return has(stage.tool("status").output, why); });
     stage.target(heal);
-    harness::wait_until(seconds(30), "it goes on after " + heal,
+    harness::wait_until(seconds(180), "it goes on after " + heal,
                         [&] { return !has(stage.tool("status").output, "the stream waits"); });
   };
   // A value for each row: computed, so the table was rewritten.
@@ -133,7 +133,7 @@ TEST_CASE("a label that was added to an enum is waited for, with the statement t
   stage.source("ALTER TYPE mood ADD VALUE 'fair' AFTER 'good'");
   stage.source("UPDATE t SET m = '{good,fair}'");
   const std::string statement = "ALTER TYPE \"public\".\"mood\" ADD VALUE 'fair' AFTER 'good'";
-  harness::wait_until(seconds(30), "the status says the statement",
+  harness::wait_until(seconds(180), "the status says the statement",
                       [&] { return has(stage.tool("status").output, statement); });
   CHECK(stage.run().running());
   stage.target(statement);
@@ -153,7 +153,7 @@ TEST_CASE("values that ALTER TABLE ... USING computed are noticed without a row 
   stage.source("INSERT INTO u VALUES (2, 'w')");
   stage.wait_same("SELECT string_agg(u::text, ' ') FROM u");
   stage.source("ALTER TABLE t ALTER COLUMN v TYPE text USING v || id");
-  stage.run().wait_output("public.t was rewritten on the source", seconds(30));
+  stage.run().wait_output("public.t was rewritten on the source", seconds(180));
   CHECK_FALSE(has(stage.run().errors(), "public.u was rewritten"));
   stage.wait_status("table-rewritten", true);
   const auto refused = stage.tool("switch");

@@ -36,17 +36,18 @@ class Stage {
       server(side).sql("postgres", "CREATE DATABASE " + name);
     }
     server(true).connect(name).exec(sql);
-    harness::write_file(directory_.path() / "plan.yaml",
-                        "name: " + name + "\nsource: \"" + server(true).conninfo(name) + "\"\ntarget: \"" +
-                            server(false).conninfo(name) + "\"\nschema-changes: " + policy +
-                            "\ntables: {keyless: full}\n");
+    harness::write_file(
+        directory_.path() / "plan.yaml",
+        "name: " + name + "\nsource: \"" + server(true).conninfo(name) + "\"\ntarget: \"" +
+            server(false).conninfo(name) + "\"\nschema-changes: " + policy +
+            "\ntables: {keyless: full}\ngates: {max-pause: 45s, max-lag: 45s, lock-limit: 45s}\n");
     run_ = std::make_unique<Tool>(arguments("run", {}));
     wait_state("ready");
   }
   ~Stage() {
     if (run_->running()) {
       run_->terminate();
-      run_->wait(seconds(30));
+      run_->wait(seconds(180));
     }
   }
   void source(const std::string& sql) { server(true).connect(name_).exec(sql); }
@@ -55,10 +56,10 @@ class Stage {
     return server(of_source).value(name_, sql).value_or("(null)");
   }
   harness::ToolResult tool(const std::string& verb, const std::vector<std::string>& more = {}) {
-    return Tool::run(arguments(verb, more), seconds(60));
+    return Tool::run(arguments(verb, more), seconds(180));
   }
   void wait_state(const std::string& state) {
-    harness::wait_until(seconds(60), "the state " + state, [&] {
+    harness::wait_until(seconds(180), "the state " + state, [&] {
       REQUIRE_MESSAGE(run_->running(), run_->errors());
       return has(tool("status", {"--json"}).output, "\"" + state + "\"");
     });
@@ -67,7 +68,7 @@ class Stage {
   void wait_same(const std::string& sql) {
     const auto wanted = value(true, sql);
     try {
-      harness::wait_until(seconds(30), sql, [&] {
+      harness::wait_until(seconds(180), sql, [&] {
         return server(false).value(name_, sql).value_or("(null)") == value(true, sql);
       });
     } catch (const std::exception&) {
@@ -80,7 +81,7 @@ class Stage {
   }
   // In what status --json says; the controller writes it every second.
   void wait_status(const std::string& text, bool there) {
-    harness::wait_until(seconds(20), (there ? "the status has " : "the status lacks ") + text,
+    harness::wait_until(seconds(180), (there ? "the status has " : "the status lacks ") + text,
                         [&] { return has(tool("status", {"--json"}).output, text) == there; });
   }
   Tool& run() { return *run_; }
@@ -93,7 +94,7 @@ class Stage {
   void run_again(const std::string& fault = {}) {
     if (run_->running()) {
       run_->terminate();
-      run_->wait(seconds(30));
+      run_->wait(seconds(180));
     }
     harness::ToolOptions options;
     if (!fault.empty()) {

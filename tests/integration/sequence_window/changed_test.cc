@@ -17,7 +17,7 @@ using scenario::kDatabase;
 using scenario::Scenario;
 
 TEST_CASE("a sequence that changes between the gates and the pause undoes the switch, on either side") {
-  Scenario scenario({"max-pause: 20s"});
+  Scenario scenario;
   scenario.source()
       .connect(kDatabase, "app")
       .exec(
@@ -39,7 +39,7 @@ TEST_CASE("a sequence that changes between the gates and the pause undoes the sw
        "column public.fed.id is fed by public.two on the side that closes",
        "ALTER TABLE fed ALTER id SET DEFAULT nextval('one')"},
   };
-  const auto deadline = Deadline::in(milliseconds(120'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   std::string faults;
   for (std::size_t i = 1; i <= changes.size(); ++i) {
     faults += (i == 1 ? "" : ",") + std::string("switch.before-hold:stop@") + std::to_string(i);
@@ -48,8 +48,8 @@ TEST_CASE("a sequence that changes between the gates and the pause undoes the sw
   scenario.wait_state(*run, "ready");
   for (const auto& change : changes) {
     CAPTURE(change.sql);
-    harness::Tool asked({"switch", "--verify-gate", "none", "--max-pause", "20s", "--source",
-                         scenario.source().conninfo(kDatabase, "mover"), "--target",
+    harness::Tool asked({"switch", "--verify-gate", "none", "--max-pause", "45s", "--max-lag", "45s",
+                         "--source", scenario.source().conninfo(kDatabase, "mover"), "--target",
                          scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
     run->wait_frozen(deadline);
     auto& server = change.on_source ? scenario.source() : scenario.target();

@@ -65,7 +65,7 @@ class Clients {
   void stop() { threads_.clear(); }
   void wait_more(int more) const {
     const int until = kept + more;
-    harness::wait_until(Deadline::in(milliseconds(60'000)), "the clients insert",
+    harness::wait_until(Deadline::in(milliseconds(180'000)), "the clients insert",
                         [&] { return kept >= until; });
   }
 

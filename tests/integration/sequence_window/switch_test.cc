@@ -32,7 +32,7 @@ TEST_CASE(
   scenario.wait_state(*run, "ready");
   clients.wait_more(50);
   // The rate that was observed while it streamed is what the headroom is made of.
-  harness::wait_until(Deadline::in(milliseconds(40'000)), "a rate is stored", [&] {
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "a rate is stored", [&] {
     return scenario.source().value(
                kDatabase,
                "SELECT count(*) FROM pgcutover.sequence_sample WHERE sequence_schema = 'ids' AND "
@@ -69,7 +69,7 @@ TEST_CASE(
   CHECK(sides == std::set<std::string>{"source", "target"});
   CHECK(scenario.tool({"report", "--format", "json"}).output.find("ids.one_id_seq") != std::string::npos);
   // At once, though the switch and the rollback may have come between two looks.
-  harness::wait_until(Deadline::in(milliseconds(8'000)), "the status shows the ranges", [&] {
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "the status shows the ranges", [&] {
     return status_of(scenario).find("ids.one_id_seq on source: behind ") != std::string::npos;
   });
   CHECK_MESSAGE(run->errors().find("could not be looked at") == std::string::npos, run->errors());
@@ -92,7 +92,7 @@ TEST_CASE("a used range gets a successor, and a closed side that moves is an ala
   CHECK(scenario.source().value(kDatabase, range) == "10001 20001");  // the ledger is on both servers
   CHECK(scenario.source().value(kDatabase, "SELECT last_value FROM watched_id_seq") == "20001");
   scenario.target().sql(kDatabase, "SELECT setval('watched_id_seq', 19000)");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   const auto closed = [&] {
     return std::stol(
         scenario.source().value(kDatabase, "SELECT last_value FROM watched_id_seq").value_or("0"));
@@ -143,7 +143,7 @@ TEST_CASE("verify, status and report say which side made the id of a row that di
   scenario.wait_state(*run, "ready");
   REQUIRE(scenario.tool({"switch"}).exit_code == 0);
   scenario.target().sql(kDatabase, "INSERT INTO made (at) VALUES ('2026-01-02'), ('2026-01-02')");
-  const auto deadline = Deadline::in(milliseconds(30'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   harness::wait_until(deadline, "the rows are on the closed side",
                       [&] { return scenario.source().value(kDatabase, "SELECT count(*) FROM made") == "5"; });
   const auto first =
@@ -187,7 +187,7 @@ TEST_CASE("what was bumped before the migration stays in force, and its ledger i
   const auto bump = [&] {
     return harness::Tool::run({"sequences", "bump", "--yes", "--interval", "100ms", "--source",
                                scenario.source().conninfo(kDatabase, "mover")},
-                              Deadline::in(milliseconds(60'000)));
+                              Deadline::in(milliseconds(180'000)));
   };
   const auto first = bump();
   REQUIRE_MESSAGE(first.exit_code == 0, first.errors);
@@ -210,7 +210,7 @@ TEST_CASE("what was bumped before the migration stays in force, and its ledger i
   REQUIRE(scenario.tool({"switch"}).exit_code == 0);
   CHECK(scenario.target().value(kDatabase, "SELECT last_value FROM early_id_seq") == "30003");
   // The first range, and the pair of the switch, on both servers.
-  harness::wait_until(Deadline::in(milliseconds(30'000)), "both have the ledger", [&] {
+  harness::wait_until(Deadline::in(milliseconds(180'000)), "both have the ledger", [&] {
     const auto text = scenario.target().value(kDatabase, ledger);
     return text == "source closes 20001 30001, target opens 30003 40003, source closes 40003 -" &&
            text == scenario.source().value(kDatabase, ledger);

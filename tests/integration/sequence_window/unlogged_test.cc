@@ -68,7 +68,7 @@ TEST_CASE("bump refuses an unlogged sequence, and accepted goes beyond what a cr
 }
 
 TEST_CASE("a switch refuses an unlogged sequence; accepted, crashes of either side bring no id back") {
-  Scenario scenario({"max-pause: 20s"});
+  Scenario scenario;
   if (!available(scenario.source()) || !available(scenario.target())) {
     return;
   }
@@ -94,10 +94,11 @@ TEST_CASE("a switch refuses an unlogged sequence; accepted, crashes of either si
   scenario.source().restart(harness::Cluster::Stop::immediate);
   run = scenario.start_run("switch.after-commit:stop");
   scenario.wait_state(*run, "ready");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   harness::Tool asked({"switch", "--accept", "sequence-unlogged:public.s", "--verify-gate", "none",
-                       "--max-pause", "20s", "--source", scenario.source().conninfo(kDatabase, "mover"),
-                       "--target", scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
+                       "--max-pause", "45s", "--max-lag", "45s", "--source",
+                       scenario.source().conninfo(kDatabase, "mover"), "--target",
+                       scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
   run->wait_frozen(deadline);
   CHECK(scenario.target().value(kDatabase, "SELECT last_value FROM s") == "10700");
   scenario.target().restart(harness::Cluster::Stop::immediate);

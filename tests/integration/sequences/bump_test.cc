@@ -81,7 +81,7 @@ TEST_CASE("eight clients insert on both sides before, during and after the bump:
         auto source = cluster().connect(pair.source());
         auto target = cluster().connect(pair.target());
         const std::string table(1, static_cast<char>('a' + i % 3));
-        const auto deadline = Deadline::in(milliseconds(60'000));
+        const auto deadline = Deadline::in(milliseconds(180'000));
         while (!done && !deadline.expired()) {
           try {
             const bool there = target_lives && i % 2 == 0;
@@ -93,7 +93,7 @@ TEST_CASE("eight clients insert on both sides before, during and after the bump:
         }
       });
     }
-    const auto deadline = Deadline::in(milliseconds(40'000));
+    const auto deadline = Deadline::in(milliseconds(180'000));
     harness::wait_until(deadline, "the source is written", [&] { return on_source > 100; });
     const auto bump = pair.tool({"bump", "--yes"});
     CHECK_MESSAGE(bump.exit_code == 0, bump.output << bump.errors);
@@ -125,7 +125,7 @@ TEST_CASE("a bump that dies between the two sides, or whose server does, is done
   const Pair pair;
   pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
   cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   SUBCASE("the tool") {
     auto bump = start_bump(pair, "bump.after-source:kill");
     CHECK(bump->wait(deadline) != 0);
@@ -165,7 +165,7 @@ TEST_CASE("the ledger is on both servers also where their epochs differ, or the 
   }
   SUBCASE("died with both sides set") {
     auto bump = start_bump(pair, "bump.after-source:kill@2");
-    CHECK(bump->wait(Deadline::in(milliseconds(60'000))) != 0);
+    CHECK(bump->wait(Deadline::in(milliseconds(180'000))) != 0);
     CHECK(value(pair.source(), "SELECT count(*) FROM pgcutover.sequence_ledger") == "1");
     CHECK(value(pair.target(), "SELECT count(*) FROM pgcutover.sequence_ledger") == "1");
     CHECK(has(pair.tool({"bump", "--yes"}).output, "nothing to set"));
@@ -177,7 +177,7 @@ TEST_CASE("two bumps at the same time are one") {
   const Pair pair;
   pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
   cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   auto first = start_bump(pair, "bump.after-plan:stop");
   first->wait_frozen(deadline);  // its plan is made, nothing is set
   auto second = start_bump(pair, "bump.after-plan:stop");
@@ -203,7 +203,7 @@ TEST_CASE("a side that ran past its range between the plan and the setting is an
   const Pair pair;
   pair.both("CREATE TABLE t (id serial PRIMARY KEY)");
   cluster().sql(pair.source(), "INSERT INTO t SELECT FROM generate_series(1, 7)");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   std::string fault = "bump.after-plan:stop";
   std::string who = pair.source();
   SUBCASE("the source past the other side's range") {}
@@ -278,7 +278,7 @@ TEST_CASE(
     "a sequence that is dropped between the plan and its setting stops the bump, and not the next one") {
   const Pair pair;
   pair.both("CREATE SEQUENCE goes; CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES");
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   auto bump = start_bump(pair, "bump.after-plan:stop");
   bump->wait_frozen(deadline);
   cluster().sql(pair.source(), "DROP SEQUENCE goes");
@@ -347,7 +347,7 @@ TEST_CASE("watch warns, and with --yes issues a new pair of ranges once 80 % of 
                  cluster().conninfo(pair.target()), "--interval", "100ms", "--sequence-headroom", "1000"});
     return std::make_unique<harness::Tool>(more);
   };
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   cluster().sql(pair.target(), "INSERT INTO t SELECT FROM generate_series(1, 850)");
   const std::string rows = "SELECT count(*) FROM pgcutover.sequence_ledger";
   auto quiet = start({});

@@ -287,7 +287,7 @@ TEST_CASE("nextval by many sessions while values are set never goes backwards or
   }
   int rounds = 0;
   auto controller = pair.source();
-  const auto deadline = harness::Deadline::in(harness::milliseconds(20'000));
+  const auto deadline = harness::Deadline::in(harness::milliseconds(180'000));
   while (rounds < 50 && !deadline.expired()) {
     auto now = inventory(controller);
     const auto before = calls.load();

@@ -86,7 +86,7 @@ TEST_CASE(
   if (lazy) {
     target_server().sql("postgres", "ALTER DATABASE " + database + " SET synchronous_commit = off");
   }
-  const auto deadline = Deadline::in(milliseconds(60'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   {
     const Writer writer(database);
     writer.wait_more(deadline);

@@ -35,7 +35,7 @@ class Pair {
   static harness::ToolResult run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "sequences");
     return harness::Tool::run(arguments,
-                              replication::base::Deadline::in(replication::base::milliseconds(60'000)));
+                              replication::base::Deadline::in(replication::base::milliseconds(180'000)));
   }
   harness::ToolResult tool(std::vector<std::string> arguments) const {
     arguments.insert(arguments.end(), {"--source", cluster().conninfo(old_), "--target",

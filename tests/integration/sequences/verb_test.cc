@@ -113,7 +113,7 @@ TEST_CASE("one server is enough, and watch shows ranges and an alarm until it is
   CHECK(value(pair.source(), "SELECT last_value FROM s") == "2002");  // one was taken for the proof
   harness::Tool watch(
       {"sequences", "watch", "--source", cluster().conninfo(pair.source()), "--interval", "100ms"});
-  const auto deadline = Deadline::in(milliseconds(30'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   watch.wait_output("behind 2001 to 3001", deadline);
   cluster().sql(pair.source(), "SELECT setval('s', 2600)");
   watch.wait_output("half-used", deadline);
@@ -190,7 +190,7 @@ TEST_CASE("bump and watch as JSON: one value each time, parseable, with stable k
   cluster().sql(pair.source(), "SELECT nextval('t_id_seq') FROM generate_series(1, 600)");
   harness::Tool watch({"sequences", "watch", "--json", "--source", cluster().conninfo(pair.source()),
                        "--target", cluster().conninfo(pair.target()), "--interval", "100ms"});
-  const auto deadline = Deadline::in(milliseconds(30'000));
+  const auto deadline = Deadline::in(milliseconds(180'000));
   harness::wait_until(deadline, "three looks", [&] {
     const auto text = watch.output();
     return std::count(text.begin(), text.end(), '\n') >= 3;
@@ -234,6 +234,10 @@ TEST_CASE("what can't get ranges is refused with its numbers before anything is 
       sessions.push_back(cluster().connect(pair.source()));
       sessions.back().exec("SELECT nextval('t_id_seq')");
     }
+    harness::wait_until(Deadline::in(milliseconds(180'000)), "only these are connected", [&] {
+      return value("postgres",
+                   "SELECT count(*) FROM pg_stat_activity WHERE datname = '" + pair.source() + "'") == "12";
+    });
     const auto result = pair.tool({"bump", "--yes"});
     CHECK(result.exit_code == 3);
     CHECK(has(result.output, "sequence-overflow"));

@@ -40,7 +40,7 @@ std::string status(Scenario& scenario) {
 // `run` ended for good: it says what was lost, which tables have to be copied again and how; `status` says
 // it too, and the two commands do it.
 void expect_lost(Scenario& scenario, harness::Tool& run, const std::string& why) {
-  CHECK_MESSAGE(run.wait(seconds(60)) == 8, run.errors());
+  CHECK_MESSAGE(run.wait(seconds(180)) == 8, run.errors());
   INFO(run.errors());
   CHECK(has(run.errors(), why));
   CHECK(has(run.errors(), "pgcutover cancel --plan "));
@@ -59,17 +59,17 @@ TEST_CASE("WAL that is kept for a slow target is told, and given up where the pl
   Scenario scenario;
   auto run = scenario.start_run("", {"--wal-warn", "24", "--wal-limit", "96"});
   scenario.wait_state(*run, "ready");
-  wait_until(seconds(30), "the slot is seen", [&] { return has(status(scenario), ", room for "); });
+  wait_until(seconds(180), "the slot is seen", [&] { return has(status(scenario), ", room for "); });
   CHECK_FALSE(has(status(scenario), "wal-kept"));
 
   auto blocker = scenario.target().connect(kDatabase);
   blocker.exec(kLock);
-  scenario.bank().wait_acknowledged(5, seconds(20));
+  scenario.bank().wait_acknowledged(5, seconds(180));
   write_wal(scenario, 40);
-  wait_until(seconds(30), "status warns", [&] { return has(status(scenario), "wal-kept"); });
+  wait_until(seconds(180), "status warns", [&] { return has(status(scenario), "wal-kept"); });
   CHECK_MESSAGE(has(status(scenario), "not taken over by the target yet"), status(scenario));
   blocker.exec("ROLLBACK");
-  wait_until(seconds(60), "the slot is within its budget again", [&] {
+  wait_until(seconds(180), "the slot is within its budget again", [&] {
     scenario.source().sql(kDatabase, "CHECKPOINT");  // writes what a slot's restart position needs
     return !has(status(scenario), "wal-kept");
   });
@@ -79,14 +79,14 @@ TEST_CASE("WAL that is kept for a slow target is told, and given up where the pl
   auto open = scenario.source().connect(kDatabase);
   open.exec("BEGIN; SET application_name = 'sleeper'; CREATE TEMP TABLE held (id int)");
   write_wal(scenario, 40);
-  wait_until(seconds(60), "status names the transaction", [&] {
+  wait_until(seconds(180), "status names the transaction", [&] {
     scenario.source().sql(kDatabase, "CHECKPOINT");
     return has(status(scenario), "app=sleeper");
   });
   open.exec("ROLLBACK");
 
   blocker.exec(kLock);
-  scenario.bank().wait_acknowledged(5, seconds(20));
+  scenario.bank().wait_acknowledged(5, seconds(180));
   write_wal(scenario, 120);
   expect_lost(scenario, *run, "more than slot: {wal-limit: 96} allows: it was given up");
   CHECK_MESSAGE(has(run->errors(), "to be copied again: shop."), run->errors());
@@ -100,17 +100,17 @@ TEST_CASE("WAL that is kept for a slow target is told, and given up where the pl
 TEST_CASE("a slot that is lost while tables are copied ends the copy at once") {
   Scenario scenario;
   auto run = scenario.start_run("run.after-pre-data:stop");
-  run->wait_frozen(seconds(60));
+  run->wait_frozen(seconds(180));
   auto blocker = scenario.source().connect(kDatabase);
   blocker.exec(kLock);  // the copy waits for it
   run->thaw();
-  wait_until(seconds(30), "the copy waits", [&] {
+  wait_until(seconds(180), "the copy waits", [&] {
     return scenario.source().value(kDatabase,
                                    "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = "
                                    "'shop.bank_transfer'::regclass AND mode = 'AccessShareLock'") == "t";
   });
   scenario.source().sql("postgres", "SELECT pg_drop_replication_slot('pgcutover_fault_forward')");
-  CHECK_MESSAGE(run->wait(seconds(60)) == 8, run->errors());
+  CHECK_MESSAGE(run->wait(seconds(180)) == 8, run->errors());
   CHECK_MESSAGE(has(run->errors(), "doesn't exist any more"), run->errors());
   blocker.exec("ROLLBACK");
   expect_cancelled(scenario);
@@ -126,9 +126,12 @@ TEST_CASE("a slot that was made again behind our back, or invalidated, is refuse
                                                   " FROM pg_replication_slots WHERE slot_name = "
                                                   "'pgcutover_fault_forward'");
   };
-  slot("pg_terminate_backend(active_pid)");
-  wait_until(seconds(30), "the slot is free", [&] { return slot("NOT active") == "t"; });
-  scenario.bank().wait_acknowledged(5, seconds(20));
+  // It may have been stopped in the middle of a transaction, for which a new slot would wait.
+  scenario.source().sql(kDatabase,
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE "
+                        "'pgcutover %'");
+  wait_until(seconds(180), "the slot is free", [&] { return slot("NOT active") == "t"; });
+  scenario.bank().wait_acknowledged(5, seconds(180));
   slot("pg_drop_replication_slot(slot_name)");
   scenario.source().sql(kDatabase,
                         "SELECT pg_create_logical_replication_slot('pgcutover_fault_forward', 'pgoutput')");
@@ -144,7 +147,7 @@ TEST_CASE("a slot that was made again behind our back, or invalidated, is refuse
   scenario.wait_state(*again, "ready");
   again->kill9();
   scenario.source().configure({"max_slot_wal_keep_size = 1"});
-  wait_until(seconds(60), "the server gives the slot up", [&] {
+  wait_until(seconds(180), "the server gives the slot up", [&] {
     write_wal(scenario, 1);
     scenario.source().sql("postgres", "SELECT pg_switch_wal()");
     scenario.source().sql("postgres", "CHECKPOINT");

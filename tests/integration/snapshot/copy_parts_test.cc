@@ -29,7 +29,7 @@ void make_big(const Pair& pair) {
 }
 
 // Slow enough that a test can act in the middle.
-constexpr std::int64_t kSlow = 15'000'000;
+constexpr std::int64_t kSlow = 4'000'000;
 
 snapshot::CopyOptions split_options(const Pair& pair) {
   auto options = pair.copy_options();
@@ -63,7 +63,7 @@ TEST_CASE("a table copied in parts is the same, under the exported snapshot, and
   pair.source.sql("shop", "UPDATE app.big SET n = 1 WHERE id % 3 = 0; DELETE FROM app.big WHERE id % 7 = 0");
   copy_tables(options, catalog.tables, pair.stop);
   if (pair.source.major() >= 14) {
-    harness::wait_until(harness::Deadline::in(harness::milliseconds(30'000)),
+    harness::wait_until(harness::Deadline::in(harness::milliseconds(180'000)),
                         "the target has counted more than one part", [&] {
                           return pair.target.value(
                                      "shop",
@@ -114,7 +114,7 @@ TEST_CASE("parts of a table whose rows move between them come from one moment") 
         ++moves;
       }
     });
-    harness::wait_until(base::Deadline::in(base::milliseconds(20'000)), "rows move",
+    harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "rows move",
                         [&] { return moves > 3; });
     copy_tables(options, pair.catalog().tables, pair.stop);
     mover.request_stop();
@@ -143,7 +143,7 @@ TEST_CASE("a rewrite can't come between two parts: it waits for the copy, or the
     if (progress.bytes_done > progress.bytes_total / 4 && !began.exchange(true)) {
       rewriter = std::jthread([&] { pair.source.sql("shop", "VACUUM FULL app.big"); });
       harness::wait_until(
-          base::Deadline::in(base::milliseconds(20'000)), "VACUUM FULL waits for the copy's lock", [&] {
+          base::Deadline::in(base::milliseconds(180'000)), "VACUUM FULL waits for the copy's lock", [&] {
             return pair.source.value(
                        "shop",
                        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT "
@@ -172,7 +172,7 @@ TEST_CASE("lost connections in the middle of the parts are tried again, and no r
   pair.restore_schema();
   const HeldSnapshot held(pair.source);
   auto options = split_options(pair);
-  snapshot::Pace pace(6'000'000);
+  snapshot::Pace pace(3'000'000);
   options.pace = &pace;  // else it is over too soon
   options.exported_snapshot = held.name;
   int kills = 0;
@@ -261,7 +261,7 @@ TEST_CASE("a rate holds the copy back, and can be changed while it runs") {
     copy_tables(options, pair.catalog().tables, pair.stop);
     done = true;
   });
-  harness::wait_until(base::Deadline::in(base::milliseconds(20'000)), "parts have begun", [&] {
+  harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "parts have begun", [&] {
     return pair.source.value("shop", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%'") != "0";
   });
   CHECK_FALSE(done);

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "replication/base/error.h"
+#include "replication/snapshot/pace.h"
 #include "tests/harness/wait.h"
 #include "tests/integration/snapshot/pair.h"
 
@@ -159,14 +160,14 @@ TEST_CASE("a rewritten table is not locked on the source by a second session of 
   std::jthread releaser([&] {
     try {
       harness::wait_until(
-          base::Deadline::in(base::milliseconds(20'000)), "the copy waits for a snapshot of its own", [&] {
+          base::Deadline::in(base::milliseconds(180'000)), "the copy waits for a snapshot of its own", [&] {
             return pair.source.value(
                        "shop",
                        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcutover copy' "
                        "AND query LIKE '%backend_xid%'") != "0";
           });
       auto application = pair.source.connect("shop");
-      application.exec("SET lock_timeout = 3000");
+      application.exec("SET lock_timeout = 60000");
       application.exec("TRUNCATE app.t");
       application.exec("INSERT INTO app.t VALUES (2), (3)");
       locked = true;
@@ -192,7 +193,7 @@ TEST_CASE("a snapshot that reaches behind the slot waits for the old transaction
   std::jthread releaser([&] {
     try {
       harness::wait_until(
-          base::Deadline::in(base::milliseconds(20'000)), "the copy has looked at its snapshot", [&] {
+          base::Deadline::in(base::milliseconds(180'000)), "the copy has looked at its snapshot", [&] {
             return pair.source.value(
                        "shop",
                        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcutover copy' "
@@ -247,6 +248,8 @@ TEST_CASE("lost connections to either side are tried again, and no row is double
   const HeldSnapshot held(pair.source);
   auto options = pair.copy_options();
   options.exported_snapshot = held.name;
+  snapshot::Pace pace(8'000'000);  // else it is over before anybody looks twice
+  options.pace = &pace;
   int kills = 0;
   options.progress = [&](const snapshot::CopyProgress& progress) {
     if (!progress.running.empty() && progress.running.front().table == "app.big" && kills < 2) {

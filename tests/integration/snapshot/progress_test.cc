@@ -49,7 +49,7 @@ TEST_CASE("the progress of a table goes with its rows, whatever their bytes on t
   auto options = pair.copy_options();
   options.jobs = 3;
   options.split_above_bytes = std::int64_t{4} << 20;
-  snapshot::Pace pace(5'000'000);  // else it is over before anybody looks
+  snapshot::Pace pace(2'500'000);  // else it is over before anybody looks
   options.pace = &pace;
   const auto catalog = pair.catalog();
   REQUIRE(catalog.find("app", "split")->bytes > options.split_above_bytes);

@@ -18,7 +18,7 @@ std::string dumped(const harness::Cluster& cluster, const base::Stop& stop) {
       base::run_command({{"pg_dump", "--schema-only", "--exclude-schema=pgcutover", "--no-publications"},
                          info.environment(),
                          {}},
-                        base::Deadline::in(base::milliseconds(60'000)), stop);
+                        base::Deadline::in(base::milliseconds(180'000)), stop);
   REQUIRE(result.exit_code == 0);
   std::string kept;
   std::size_t at = 0;

@@ -25,7 +25,7 @@ using replication::base::milliseconds;
 inline constexpr const char* kDatabase = "shop";
 
 inline Deadline soon() {
-  return Deadline::in(milliseconds{30'000});
+  return Deadline::in(milliseconds{180'000});
 }
 
 // One server for all tests of the executable; each test takes a database of its own.

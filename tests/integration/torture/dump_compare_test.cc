@@ -76,7 +76,7 @@ std::string plain_dump(const harness::Cluster& cluster, const std::string& datab
                           "--no-publications", "--no-subscriptions"},
                          info.environment(),
                          {}},
-                        base::Deadline::in(base::milliseconds(60'000)), stop);
+                        base::Deadline::in(base::milliseconds(180'000)), stop);
   REQUIRE_MESSAGE(result.exit_code == 0, result.errors);
   return result.output;
 }

