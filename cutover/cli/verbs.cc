@@ -25,7 +25,7 @@ using base::ExitCode;
 using base::milliseconds;
 
 constexpr milliseconds kPoll{100};
-constexpr milliseconds kComeBack{8'000};
+constexpr milliseconds kComeBack{20'000};
 
 int code(ExitCode value) {
   return static_cast<int>(value);

@@ -294,7 +294,10 @@ void put_status(postgres::Connection& target, const postgres::FencingToken& toke
 
 bool status_is_fresh(postgres::Connection& target) {
   return target
-      .maybe_value("SELECT 1 FROM pgcutover.status WHERE at > clock_timestamp() - interval '10 seconds'")
+      .maybe_value(
+          "SELECT 1 FROM pgcutover.status WHERE at > clock_timestamp() - interval '10 seconds' OR (at > "
+          "'-infinity' AND pg_catalog.pg_postmaster_start_time() > clock_timestamp() - interval '30 "
+          "seconds')")
       .has_value();
 }
 

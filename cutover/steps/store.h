@@ -81,8 +81,8 @@ std::int64_t last_conflict(postgres::Connection& connection);
 
 void put_status(postgres::Connection& target, const postgres::FencingToken& token, const std::string& json);
 // Whether a controller was at work within the last seconds: one that lost its session to a restart of the
-// target comes back, and a verb must not take its place meanwhile. A controller that ends politely says so by
-// retire_status.
+// target comes back, and a verb must not take its place meanwhile, nor just after a restart that took long. A
+// controller that ends politely says so by retire_status.
 bool status_is_fresh(postgres::Connection& target);
 void retire_status(postgres::Connection& target);
 std::optional<std::string> read_status(postgres::Connection& target);
