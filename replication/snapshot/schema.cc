@@ -76,11 +76,13 @@ std::string run(std::vector<std::string> argv, std::map<std::string, std::string
   auto result =
       base::run_command({std::move(argv), std::move(env), {}}, base::Deadline::in(kProgramMax), stop);
   if (result.exit_code != 0) {
-    // libpq's own words, untranslated: how the session ended, or that it couldn't begin.
-    const bool lost = result.errors.find("server closed the connection") != std::string::npos ||
-                      result.errors.find("connection to server") != std::string::npos;
+    // libpq's own words, untranslated: how the session ended, or that it couldn't begin. And the server's,
+    // where it speaks English: an application locks the same tables in another order.
+    const bool passes = result.errors.find("server closed the connection") != std::string::npos ||
+                        result.errors.find("connection to server") != std::string::npos ||
+                        result.errors.find("deadlock detected") != std::string::npos;
     throw Error(program + " failed: " + base::redact(result.errors.substr(0, result.errors.find('\n'))))
-        .set_retryable(lost);
+        .set_retryable(passes);
   }
   return std::move(result.output);
 }
