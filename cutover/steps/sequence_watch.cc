@@ -23,13 +23,14 @@ sequences::Demand observed_demand(Servers& servers) {
                            sequences::stored_demand(servers.target()));
 }
 
+// `used` is what the open side has.
 int issue_pairs(Servers& servers, const plan::Plan& plan, Side closed,
-                const postgres::FencingToken& closed_token, const postgres::FencingToken& open_token) {
+                const std::vector<sequences::Sequence>& used, const postgres::FencingToken& closed_token,
+                const postgres::FencingToken& open_token) {
   auto& here = servers.at(closed);
   auto& open = servers.at(other(closed));
-  const auto bumps = sequences::plan_closed(sequences::inventory(open), sequences::inventory(here),
-                                            sequences::read_ledger(open), open.server(),
-                                            observed_demand(servers), headroom_rule(plan));
+  const auto bumps = sequences::plan_closed(used, sequences::inventory(here), sequences::read_ledger(open),
+                                            open.server(), observed_demand(servers), headroom_rule(plan));
   // The closed side first: where we die in between, it is further away than the open side's range says.
   sequences::apply_bumps(here, bumps, sequences::Side::closes, closed_token);
   sequences::extend_ranges(open, bumps, open_token);
@@ -77,7 +78,8 @@ void set_lost_again(Context& context, Side closed) {
 }
 
 int set_closed_sequences(Context& context, Side closed) {
-  return issue_pairs(context.servers, context.plan, closed, context.token, context.token);
+  return issue_pairs(context.servers, context.plan, closed,
+                     sequences::inventory(context.servers.at(other(closed))), context.token, context.token);
 }
 
 std::optional<int> issue_without_controller(Servers& servers, const plan::Plan& plan) {
@@ -93,8 +95,8 @@ std::optional<int> issue_without_controller(Servers& servers, const plan::Plan& 
     return std::nullopt;
   }
   const bool source_closed = *open == Side::target;
-  return issue_pairs(servers, plan, other(*open), source_closed ? source : target,
-                     source_closed ? target : source);
+  return issue_pairs(servers, plan, other(*open), sequences::inventory(servers.at(*open)),
+                     source_closed ? source : target, source_closed ? target : source);
 }
 
 state::SequenceRangeStatus range_status(const sequences::Usage& usage) {
@@ -178,7 +180,8 @@ void SequenceWatch::look_at_ranges(Side open, const std::vector<sequences::Seque
       }
     }
   };
-  // Of what happened before a new pair is issued: an alarm must not be covered by the remedy.
+  // Of what happened before a new pair is issued, and that pair for no more than that: an alarm must not be
+  // covered by the remedy.
   const auto ledger = sequences::read_ledger(context_.servers.at(open));
   watch(now, ledger, true);
   watch(sequences::inventory(closed), ledger, false);
@@ -187,7 +190,9 @@ void SequenceWatch::look_at_ranges(Side open, const std::vector<sequences::Seque
   if (ranges_.size() > kShown) {
     ranges_.resize(kShown);
   }
-  if (const int issued = set_closed_sequences(context_, other(open)); issued > 0) {
+  if (const int issued =
+          issue_pairs(context_.servers, context_.plan, other(open), now, context_.token, context_.token);
+      issued > 0) {
     base::log::info("new ranges of ids issued for " + std::to_string(issued) + " sequence(s)");
   }
 }
