@@ -15,7 +15,7 @@ namespace {
 
 using base::milliseconds;
 
-constexpr milliseconds kSeen{3'000};
+constexpr milliseconds kSeen{15'000};
 constexpr milliseconds kWayBack{10'000};
 
 // The gates of whoever asks: a `run` that lives may have been started with others.

@@ -15,7 +15,7 @@ namespace {
 
 constexpr base::milliseconds kUndo{15'000};  // for resuming after a failed pause
 constexpr base::milliseconds kPoll{20};      // between two looks at the pooler
-constexpr base::milliseconds kLook{500};     // for naming who is busy, before traffic is resumed
+constexpr base::milliseconds kLook{1'000};   // for naming who is busy, before traffic is resumed
 constexpr base::milliseconds kConnect{10'000};
 constexpr int kBusyMax = 5;
 
