@@ -59,6 +59,9 @@ Cluster::Cluster(ClusterOptions options)
       major_(server_major(bin_)),
       directory_("pgcut-" + options_.name.substr(0, 12)) {
   make_data_directory(bin_, data_path());
+  if (!options_.wal_directory.empty()) {
+    move_wal(data_path(), options_.wal_directory);
+  }
   append_lines(data_path() + "/postgresql.conf",
                {"port = " + std::to_string(kPort), "listen_addresses = ''",
                 "unix_socket_directories = '" + host() + "'", "wal_level = " + options_.wal_level,

@@ -27,6 +27,8 @@ struct ClusterOptions {
   std::string version = {};
   std::vector<std::string> conf = {};  // lines for postgresql.conf, after ours
   std::string wal_level = "logical";
+  // A directory that the servers' user owns, where the WAL is kept; empty = in the data directory.
+  std::string wal_directory = {};
   bool fsync = false;  // on only where the test is about losing the operating system
   bool start = true;
 };

@@ -213,6 +213,13 @@ int server_major(const std::string& bin) {
   return at == std::string::npos ? 0 : std::atoi(text.c_str() + at + 2);
 }
 
+void move_wal(const fs::path& data, const fs::path& directory) {
+  const auto place = directory / "pg_wal";
+  run({"cp", "-a", (data / "pg_wal").string(), place.string()});
+  fs::remove_all(data / "pg_wal");
+  fs::create_directory_symlink(place, data / "pg_wal");
+}
+
 void make_data_directory(const std::string& bin, const fs::path& data) {
   run({"cp", "-a", "--reflink=auto", template_for(bin).string(), data.string()});
   const auto identifier = random_identifier();

@@ -16,6 +16,9 @@ std::string find_server(const std::string& major);
 // Major version of the binaries in `bin`, by running `postgres --version`.
 int server_major(const std::string& bin);
 
+// Of a data directory that no server uses: its WAL to another place, with a link to it.
+void move_wal(const std::filesystem::path& data, const std::filesystem::path& directory);
+
 // Makes `data` (which doesn't exist yet) a fresh cluster, owned by unprivileged_user(). Safe from several
 // processes.
 void make_data_directory(const std::string& bin, const std::filesystem::path& data);

@@ -27,7 +27,7 @@ harness::PgbouncerOptions pooler_options(const harness::Cluster& source) {
 Scenario::Scenario(const std::vector<std::string>& gates, const Wiring& wiring)
     : directory_("pgcut-scenario"),
       source_({.name = "source"}),
-      target_({.name = "target"}),
+      target_({.name = "target", .wal_directory = wiring.target_wal}),
       bouncer_(pooler_options(source_)) {
   for (auto* server : {&source_, &target_}) {
     server->sql("postgres", "CREATE ROLE app LOGIN; CREATE ROLE mover LOGIN SUPERUSER");

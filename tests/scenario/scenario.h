@@ -29,6 +29,7 @@ struct Wiring {
   bool proxied = false;  // the tool reaches each server through a line of its own, see Scenario::line()
   // A directory that the servers' user owns, where the target's database lives; empty = with the others.
   std::string target_tablespace = {};
+  std::string target_wal = {};  // likewise, of the target's WAL
 };
 
 class Scenario {
