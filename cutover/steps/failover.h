@@ -14,8 +14,9 @@ namespace cutover::steps {
 void keep_timeline(Context& context, Side side);
 
 // What the receiver of the stream from `from` has to know of it.
-void follow_failover(Context& context, Side from, std::uint32_t& timeline,
-                     std::function<void(std::uint32_t timeline, base::Lsn fork)>& on_failover);
+replication::stream::Lineage follow_failover(Context& context, Side from);
+// For later processes: a heartbeat that came from there.
+void keep_heartbeat(Context& context, Side from, std::int64_t arrived);
 
 // ": the server is on timeline 2 instead of 1, ..." where that is so; empty otherwise.
 std::string moved_text(postgres::Connection& side, Side which, postgres::Connection& target);

@@ -1,5 +1,7 @@
 #include "cutover/steps/link.h"
 
+#include <algorithm>
+
 #include "cutover/steps/schema_changes.h"
 #include "replication/base/error.h"
 #include "replication/stream/marker.h"
@@ -31,14 +33,14 @@ replication::stream::ReceiverOptions receiver_options(const Servers& servers, co
   receive.publication = publication_name(options.run, options.from);
   receive.binary = options.binary;
   receive.system_identifier = options.system_identifier;
-  receive.timeline = options.timeline;
-  receive.on_failover = options.on_failover;
+  receive.lineage = options.lineage;
   return receive;
 }
 
 Link::Link(const Servers& servers, const LinkOptions& options)
     : from_(options.from),
       spool_(options.spool),
+      heartbeat_us_(options.lineage.heartbeat_us),
       schema_changes_(options.schema_changes),
       queue_(kQueueItems, kQueueBytes) {
   const Side to = other(from_);
@@ -93,6 +95,17 @@ void Link::stop() {
   if (spool_ != nullptr) {
     spool_->stop();
   }
+}
+
+std::int64_t Link::heartbeat_arrived() {
+  if (!heartbeat_us_) {
+    return 0;
+  }
+  auto known = heartbeat_us_->load();
+  const auto now = applier_->stats().heartbeat_at_us;
+  while (known < now && !heartbeat_us_->compare_exchange_weak(known, now)) {
+  }
+  return std::max(known, now);
 }
 
 std::exception_ptr Link::failure() const {

@@ -27,8 +27,7 @@ struct LinkOptions {
   std::string run;  // plan name
   bool binary = false;
   std::string system_identifier;  // of `from`
-  std::uint32_t timeline = 0;     // see ReceiverOptions, as on_failover
-  std::function<void(std::uint32_t timeline, base::Lsn fork)> on_failover;
+  replication::stream::Lineage lineage;
   postgres::FencingToken token;
   std::vector<replication::apply::SnapshotFilter> filters;
   std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread
@@ -51,6 +50,8 @@ class Link {
   Side from() const { return from_; }
   replication::apply::Applier& applier() { return *applier_; }
   replication::stream::Receiver& receiver() { return spool_ != nullptr ? spool_->receiver() : *receiver_; }
+  // The latest heartbeat that is known to have arrived, for write_heartbeat; 0 where none is.
+  std::int64_t heartbeat_arrived();
   // Why the stream ended, or null while it lives. Apply's failure is told before the receiver's.
   std::exception_ptr failure() const;
   void check() const;                         // throws the failure
@@ -60,6 +61,7 @@ class Link {
   void stop_apply();
   Side from_;
   replication::stream::Spool* spool_;
+  std::shared_ptr<std::atomic<std::int64_t>> heartbeat_us_;
   std::shared_ptr<SchemaChanges> schema_changes_;
   replication::stream::ChunkQueue queue_;
   std::unique_ptr<replication::apply::Applier> applier_;

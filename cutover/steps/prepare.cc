@@ -138,7 +138,7 @@ LinkOptions Preparation::link_options(Side from) {
       publisher_side.server_version() >= 140000 &&
       std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
-  follow_failover(context_, from, options.timeline, options.on_failover);
+  options.lineage = follow_failover(context_, from);
   options.token = context_.token;
   options.schema_changes = std::make_shared<SchemaChanges>(context_, from);
   return options;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cutover/steps/controller.h"
+#include "cutover/steps/failover.h"
 #include "cutover/steps/patience.h"
 #include "cutover/steps/resync.h"
 #include "cutover/steps/settle.h"
@@ -154,7 +155,9 @@ void Controller::tend() {
     context_.token.assert_current(connection);
     transaction.rollback();
   }
-  stream::write_heartbeat(servers_.at(link_->from()));
+  const auto arrived = link_->heartbeat_arrived();
+  stream::write_heartbeat(servers_.at(link_->from()), arrived);
+  keep_heartbeat(context_, link_->from(), arrived);
   sequence_watch_.tend(link_->from());
   rewrite_watch_.tend(link_->from());
   publication_watch_.tend(link_->from());

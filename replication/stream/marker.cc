@@ -3,6 +3,7 @@
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/postgres/quote.h"
+#include "replication/stream/slot.h"
 
 namespace replication::stream {
 namespace {
@@ -13,18 +14,17 @@ constexpr const char* kNowUs =
 
 // One round trip: several statements in one query string are one transaction, so that set_config(..., true)
 // holds until its commit, and the last statement's answer comes after the commit.
-void write_row(postgres::Connection& connection, int row, const std::string& token,
-               const char* synchronous_commit) {
+postgres::Result write_row(postgres::Connection& connection, const std::string& update,
+                           const char* synchronous_commit) {
   PGCUTOVER_CHECK(!connection.in_transaction(), "a marker has to be a transaction of its own");
-  const auto result = connection.exec(
-      std::string("SELECT pg_catalog.set_config('synchronous_commit', '") + synchronous_commit +
-      "', true); UPDATE pgcutover.marker SET token = " + postgres::quote_literal(token) +
-      ", written_us = " + kNowUs + " WHERE id = " + std::to_string(row));
-  if (result.affected_rows() != 1) {
-    throw base::StateError("row " + std::to_string(row) + " of pgcutover.marker is missing",
-                           "somebody removed it; run prepare again")
-        .on(connection.server());
-  }
+  return connection.exec(std::string("SELECT pg_catalog.set_config('synchronous_commit', '") +
+                         synchronous_commit + "', true); UPDATE pgcutover.marker SET " + update);
+}
+
+[[noreturn]] void throw_missing(postgres::Connection& connection, int row) {
+  throw base::StateError("row " + std::to_string(row) + " of pgcutover.marker is missing",
+                         "somebody removed it; run prepare again")
+      .on(connection.server());
 }
 
 }  // namespace
@@ -40,12 +40,44 @@ std::string marker_schema_sql() {
 }
 
 void write_marker(postgres::Connection& connection, const std::string& token) {
-  write_row(connection, kMarkerRow, token, "on");
+  const auto result = write_row(connection,
+                                "token = " + postgres::quote_literal(token) + ", written_us = " + kNowUs +
+                                    " WHERE id = " + std::to_string(kMarkerRow),
+                                "on");
+  if (result.affected_rows() != 1) {
+    throw_missing(connection, kMarkerRow);
+  }
 }
 
 // `local`: a heartbeat isn't worth waiting for a standby.
-void write_heartbeat(postgres::Connection& connection) {
-  write_row(connection, kHeartbeatRow, "", "local");
+std::int64_t write_heartbeat(postgres::Connection& connection, std::int64_t arrived) {
+  const auto result = write_row(connection,
+                                std::string("written_us = GREATEST(") + kNowUs +
+                                    ", written_us + 1) WHERE id = " + std::to_string(kHeartbeatRow) +
+                                    " AND written_us >= " + std::to_string(arrived) + " RETURNING written_us",
+                                "local");
+  if (result.rows() != 1) {
+    StreamLost error(heartbeat_text(read_heartbeat(connection), arrived), std::string(kCopyAgain));
+    error.on(connection.server());
+    throw error;
+  }
+  return result.integer(0, 0);
+}
+
+std::int64_t read_heartbeat(postgres::Connection& connection) {
+  const auto written =
+      connection.exec("SELECT written_us FROM pgcutover.marker WHERE id = " + std::to_string(kHeartbeatRow));
+  if (written.rows() != 1) {
+    throw_missing(connection, kHeartbeatRow);
+  }
+  return written.integer(0, 0);
+}
+
+std::string heartbeat_text(std::int64_t there, std::int64_t arrived) {
+  return "the server's last heartbeat is " + std::to_string((arrived - there) / 1000) +
+         " ms older than one that came from it before: it was set back to an earlier state, or is another "
+         "copy "
+         "of the server";
 }
 
 }  // namespace replication::stream

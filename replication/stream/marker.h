@@ -9,6 +9,7 @@
 // writes it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -26,7 +27,12 @@ std::string marker_schema_sql();
 
 // Writes a token and returns after a commit with synchronous_commit=on. Not inside a transaction.
 void write_marker(postgres::Connection& connection, const std::string& token);
-// Touches the heartbeat row; its age when applied is the lag in seconds. Not inside a transaction.
-void write_heartbeat(postgres::Connection& connection);
+// Touches the heartbeat row; its age when applied is the lag in seconds. It only grows, also where a clock
+// is set back, and it is never written over one that is older than `arrived`, the latest that came in the
+// stream: StreamLost then, since this server lacks what came from it. Returns it. Not inside a transaction.
+std::int64_t write_heartbeat(postgres::Connection& connection, std::int64_t arrived);
+std::int64_t read_heartbeat(postgres::Connection& connection);
+// What it means that `there` is older than what arrived.
+std::string heartbeat_text(std::int64_t there, std::int64_t arrived);
 
 }  // namespace replication::stream

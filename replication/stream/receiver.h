@@ -12,6 +12,7 @@
 // src/backend/replication/libpqwalreceiver and "Streaming Replication Protocol".
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -22,8 +23,22 @@
 #include "replication/base/lsn.h"
 #include "replication/postgres/conninfo.h"
 #include "replication/stream/chunk.h"
+#include "replication/stream/timeline.h"
 
 namespace replication::stream {
+
+// What tells the server that was received from another copy of it.
+struct Lineage {
+  Timeline timeline;  // of the position that is applied; unknown = that of the first connection
+  // pgcutover.marker's heartbeat, the latest that is known to have arrived from it: a server whose own is
+  // older was set back, or is another copy. Null = not compared.
+  std::shared_ptr<std::atomic<std::int64_t>> heartbeat_us;
+  // The server has failed over to a standby that kept the slot in step (17+), and its history shares
+  // everything that arrived: keeps the new timeline and returns, or throws to end the stream. `heartbeat_us`
+  // was written there just now: whatever lacks it is another server. Receiver's thread, before anything is
+  // received from there. Empty: another timeline ends the stream.
+  std::function<void(const Timeline& now, base::Lsn fork, std::int64_t heartbeat_us)> on_failover;
+};
 
 struct ReceiverOptions {
   postgres::ConnInfo server;           // where the slot is
@@ -32,11 +47,7 @@ struct ReceiverOptions {
   std::string publication;
   bool binary = false;  // ask for binary values (done from 14 on; every published type must be safe)
   std::string system_identifier;  // expected of the server; empty = that of the first connection
-  std::uint32_t timeline = 0;     // of the position that is applied; 0 = that of the first connection
-  // The server has failed over to a standby that kept the slot in step (17+), and its history shares
-  // everything that arrived: keeps the new timeline and returns, or throws to end the stream. Receiver's
-  // thread, before anything is received from there. Empty: another timeline ends the stream.
-  std::function<void(std::uint32_t timeline, base::Lsn fork)> on_failover;
+  Lineage lineage;
   base::milliseconds status_interval{1'000};
   base::milliseconds retry_budget{
       300'000};  // how long a lost connection is tried again before the stream fails

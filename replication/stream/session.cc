@@ -9,6 +9,7 @@
 #include "replication/base/log.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
+#include "replication/stream/marker.h"
 #include "replication/stream/slot.h"
 #include "replication/stream/timeline.h"
 
@@ -70,17 +71,20 @@ std::uint32_t check_server(postgres::Connection& connection, const ReceiverOptio
 // that: whatever of it has arrived here would stay on the target for good. Only a slot that the server itself
 // kept in step sees the same changes from there on; one that came with a copy of the files may decode with
 // catalog rows that are gone.
-Lsn check_failover(postgres::Connection& connection, const ReceiverOptions& options, std::uint32_t before,
-                   std::uint32_t now, Lsn arrived) {
-  const auto what = "the server is on timeline " + std::to_string(now) + " instead of " +
-                    std::to_string(before) + ", it was restored or a standby was promoted";
-  const auto slot = options.on_failover ? slot_state(connection, options.slot) : std::nullopt;
-  if (!options.on_failover || !slot || !slot->failover) {
-    throw gap(options, what + (options.on_failover ? ", and slot " + quote_identifier(options.slot) +
-                                                         (slot ? " is no failover slot" : " isn't there")
-                                                   : ""));
+Lsn check_failover(postgres::Connection& connection, const ReceiverOptions& options, const Timeline& before,
+                   const Timeline& now, Lsn arrived) {
+  const bool same_number = now.number == before.number;
+  const auto what = "the server is on timeline " + (same_number ? now.text() : std::to_string(now.number)) +
+                    " instead of " + (same_number ? before.text() : std::to_string(before.number)) +
+                    ", it was restored or a standby was promoted";
+  const bool may_follow = options.lineage.on_failover != nullptr;
+  const auto slot = may_follow ? slot_state(connection, options.slot) : std::nullopt;
+  if (!may_follow || !slot || !slot->failover) {
+    throw gap(options, what + (may_follow ? ", and slot " + quote_identifier(options.slot) +
+                                                (slot ? " is no failover slot" : " isn't there")
+                                          : ""));
   }
-  const auto fork = fork_of(connection, now, before);
+  const auto fork = fork_of(connection, now.number, before);
   if (!fork) {
     throw gap(options, what + ", and that timeline doesn't descend from the one before");
   }
@@ -90,6 +94,18 @@ Lsn check_failover(postgres::Connection& connection, const ReceiverOptions& opti
                            " that it never had were received before: the target may have them");
   }
   return *fork;
+}
+
+// Positions and timelines can be the same on two copies of a server that went apart; what was written on one
+// of them since isn't.
+void check_heartbeat(postgres::Connection& connection, const ReceiverOptions& options) {
+  if (!options.lineage.heartbeat_us) {
+    return;
+  }
+  const auto there = read_heartbeat(connection);
+  if (const auto arrived = options.lineage.heartbeat_us->load(); there < arrived) {
+    throw gap(options, heartbeat_text(there, arrived));
+  }
 }
 
 void check_slot(postgres::Connection& connection, const ReceiverOptions& options, Lsn covered,
@@ -144,14 +160,21 @@ void check_stream(postgres::Connection& connection, const ReceiverOptions& optio
         .on(options.server_name)
         .set_retryable(true);
   }
-  const auto timeline = check_server(connection, options, remembered);
-  const auto before = remembered.timeline == 0 ? options.timeline : remembered.timeline;
-  const bool moved = before != 0 && timeline != before;
+  const auto timeline = timeline_of(connection, check_server(connection, options, remembered));
+  const auto before = remembered.timeline.number == 0 ? options.lineage.timeline : remembered.timeline;
+  const bool moved =
+      before.number != 0 && (timeline.number != before.number ||
+                             (before.begin && timeline.begin && *timeline.begin != *before.begin));
   const Lsn fork =
       moved ? check_failover(connection, options, before, timeline, std::max(covered, arrived)) : Lsn{};
   check_slot(connection, options, covered, moved ? 0 : remembered.walsender_pid);
+  check_heartbeat(connection, options);
   if (moved) {
-    options.on_failover(timeline, fork);
+    const auto heartbeat = write_heartbeat(connection, 0);
+    options.lineage.on_failover(timeline, fork, heartbeat);
+    if (options.lineage.heartbeat_us) {
+      options.lineage.heartbeat_us->store(heartbeat);
+    }
   }
   remembered.timeline = timeline;
   // What the server said so far (a collation warning at connect) is about the session, not about the stream.

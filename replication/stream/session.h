@@ -17,6 +17,7 @@
 #include "replication/postgres/replication_stream.h"
 #include "replication/stream/chunk_builder.h"
 #include "replication/stream/receiver.h"
+#include "replication/stream/timeline.h"
 
 namespace replication::stream {
 
@@ -32,7 +33,7 @@ struct Positions {
 // What earlier connections of this receiver found.
 struct Remembered {
   std::string system_identifier;  // has to be found again
-  std::uint32_t timeline = 0;     // too, or a later one that on_failover took
+  Timeline timeline;              // too, or a later one that on_failover took
   int walsender_pid = 0;          // of the last connection: a walsender that is ours to end
 };
 

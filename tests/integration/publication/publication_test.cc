@@ -33,7 +33,9 @@ class Tampered : public Stage {
     source("INSERT INTO two VALUES (" + std::to_string(++arrived_) + ", 'arrived')");
     wait_same("SELECT count(*) FROM two");
   }
-  harness::ToolResult hand_over(const std::string& verb) { return tool(verb, {"--verify-gate", "none"}); }
+  harness::ToolResult hand_over(const std::string& verb) {
+    return tool(verb, {"--verify-gate", "none", "--max-pause", "45s", "--max-lag", "45s"});
+  }
   void expect_refused(const std::string& verb, const std::string& table) {
     const auto refused = hand_over(verb);
     CHECK(refused.exit_code != 0);
@@ -92,7 +94,7 @@ TEST_CASE("a table that was taken out of our publication and put in again isn't 
   copied_again();
   // While no run lives.
   stage.run().terminate();
-  CHECK(stage.run().wait(seconds(30)) == 0);
+  CHECK(stage.run().wait(seconds(180)) == 0);
   taken_out();
   put_in();
   stage.run_again();
@@ -117,7 +119,7 @@ TEST_CASE(
     CAPTURE(fault);
     stage.run_again(fault);
     CHECK(stage.tool("resync", {"--table", "public.one", "--no-wait"}).exit_code == 0);
-    stage.run().wait(seconds(30));
+    stage.run().wait(seconds(180));
     stage.run_again();
     stage.wait_same("SELECT count(*) FROM one");
     stage.source("INSERT INTO one VALUES (200 + (SELECT count(*) FROM one), 'after')");
@@ -161,12 +163,12 @@ TEST_CASE("a publication that left out a kind of change for a while concerns eve
 TEST_CASE("a publication that was made again ends the stream, whoever put back what it had") {
   Tampered stage("pubagain");
   stage.run().terminate();
-  CHECK(stage.run().wait(seconds(30)) == 0);
+  CHECK(stage.run().wait(seconds(180)) == 0);
   stage.on(true, {"DROP PUBLICATION " + stage.publication(), "INSERT INTO one VALUES (100, 'lost')",
                   "CREATE PUBLICATION " + stage.publication() +
                       " FOR TABLE one, two, loose, part, part_1, pgcutover.marker"});
   Tool again(stage.arguments("run", {}));
-  CHECK(again.wait(seconds(60)) == 8);
+  CHECK(again.wait(seconds(180)) == 8);
   CHECK_MESSAGE(has(again.errors(), "to be copied again: public.loose, public.one"), again.errors());
   const auto refused = stage.hand_over("switch");
   CHECK(refused.exit_code != 0);
@@ -180,12 +182,13 @@ TEST_CASE(
   stage.run_again("switch.before-hold:stop@1,switch.before-hold:stop@2");
   for (const bool of_source : {true, false}) {
     CAPTURE(of_source);
-    Tool asked(stage.arguments("switch", {"--verify-gate", "none", "--max-pause", "20s"}));
-    stage.run().wait_frozen(seconds(60));
+    Tool asked(
+        stage.arguments("switch", {"--verify-gate", "none", "--max-pause", "45s", "--max-lag", "45s"}));
+    stage.run().wait_frozen(seconds(180));
     stage.on(of_source, {"ALTER PUBLICATION " + stage.publication(of_source) + " DROP TABLE one",
                          "ALTER PUBLICATION " + stage.publication(of_source) + " ADD TABLE one"});
     stage.run().thaw();
-    CHECK(asked.wait(seconds(60)) == 6);
+    CHECK(asked.wait(seconds(180)) == 6);
     CHECK_MESSAGE(has(asked.errors(), "was changed while the switch began"), asked.errors());
     CHECK(stage.value(true, "SELECT state FROM pgcutover.fence") == "open");
     if (of_source) {
@@ -198,13 +201,14 @@ TEST_CASE(
                    "INSERT INTO one VALUES (100, 'lost')",
                    "ALTER PUBLICATION " + stage.publication(false) + " ADD TABLE one",
                    "INSERT INTO one VALUES (101, 'there')"});
-  harness::wait_until(seconds(30), "what came after is there",
+  harness::wait_until(seconds(180), "what came after is there",
                       [&] { return stage.value(true, "SELECT count(*) FROM one WHERE id = 101") == "1"; });
   CHECK(stage.value(true, "SELECT count(*) FROM one WHERE id = 100") == "0");
   stage.expect_refused("rollback", "public.one");
   stage.source("INSERT INTO one VALUES (100, 'lost')");
   CHECK(stage.tool("verify").exit_code == 0);
-  const auto back = stage.tool("rollback", {"--verify-gate", "none", "--accept", "publication-changed"});
+  const auto back = stage.tool("rollback", {"--verify-gate", "none", "--max-pause", "45s", "--max-lag", "45s",
+                                            "--accept", "publication-changed"});
   CHECK_MESSAGE(back.exit_code == 0, back.errors);
   stage.wait_status("publication-changed", false);  // its own publication was looked after
 }
@@ -227,7 +231,7 @@ TEST_CASE("what doesn't lose a row is no change of the publication") {
                   "INSERT INTO part VALUES (2, 11)"});
   server(true).restart();
   stage.run_again();
-  harness::wait_until(seconds(30), "the partition is published by itself", [&] {
+  harness::wait_until(seconds(180), "the partition is published by itself", [&] {
     return server(true).major() < 13 ||
            stage.value(false, "SELECT count(*) FROM pgcutover.published WHERE name = 'part_2' AND sure") ==
                "1";

@@ -265,7 +265,7 @@ TEST_CASE("a stream that would have a gap is refused, with the reason and what t
   }
   SUBCASE("another timeline") {
     auto options = receiver_options(s.database, s.slot);
-    options.timeline = 7;
+    options.lineage.timeline.number = 7;
     s.run(options);
     CHECK(s.wait_failure().find("on timeline 1 instead of 7") != std::string::npos);
   }
@@ -321,9 +321,9 @@ TEST_CASE("a missing marker row is an error, not a marker that never arrives") {
   database.exec("DELETE FROM pgcutover.marker");
   auto connection = database.sql();
   CHECK_THROWS_AS(stream::write_marker(connection, "m"), base::StateError);
-  CHECK_THROWS_AS(stream::write_heartbeat(connection), base::StateError);
+  CHECK_THROWS_AS(stream::write_heartbeat(connection, 0), base::StateError);
   database.exec(stream::marker_schema_sql());
-  stream::write_heartbeat(connection);
+  stream::write_heartbeat(connection, 0);
   const auto age = connection.one_value(
       "SELECT abs(extract(epoch FROM clock_timestamp() - (timestamptz '2000-01-01 00:00:00+00' + written_us "
       "* "
