@@ -6,6 +6,7 @@
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
 #include "cutover/steps/resync.h"
+#include "cutover/steps/stale.h"
 #include "cutover/steps/throttle.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -191,11 +192,7 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
     } catch (const base::Error& error) {  // done is done: the stream back is tried again by serve()
       base::log::error("the way back is not up yet: " + error.describe());
     }
-    try {
-      refresh_left_behind(context, other(from), result);
-    } catch (const base::Error& error) {
-      base::log::error("a materialized view that was left behind is not refreshed: " + error.describe());
-    }
+    refresh_stale(context_, other(from));
   }
   auto reply = outcome(result.exit_code, result.message, "");
   reply.hint = result.hint;

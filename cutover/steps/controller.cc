@@ -8,6 +8,7 @@
 #include "cutover/steps/finish.h"
 #include "cutover/steps/reset.h"
 #include "cutover/steps/settle.h"
+#include "cutover/steps/stale.h"
 #include "cutover/steps/takeover.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -176,6 +177,7 @@ void Controller::open_link() {
   switch_by_itself_ = !plan_.gates.manual && read_fence(target).switches == 0;
   if (prepared && primary) {
     stream_from(*primary);
+    refresh_stale(context_, *primary);  // that a hand-over left behind which was cut off
     return;
   }
   link_ = preparation_.run(options_.until, [this] { keep_lock(); });

@@ -5,6 +5,7 @@
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publisher.h"
 #include "cutover/steps/reset.h"
+#include "cutover/steps/stale.h"
 #include "replication/apply/quiet.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -119,6 +120,9 @@ void finish(Context& context, const Tell& tell) {
   const auto primary = primary_side(context.servers.source(), context.servers.target());
   const Side closed = other(*primary);
   const std::string reopen = reopen_text(context.servers.at(closed));
+  for (const auto& view : stale_matviews(context.servers.target(), *primary)) {
+    base::log::warn(stale_text(view, *primary) + "; " + stale_remedy(view, *primary));
+  }
   drop_stream_objects(context);
   fault_point("finish.after-slots");
   for (const Side side : {Side::source, Side::target}) {

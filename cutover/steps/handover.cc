@@ -5,10 +5,12 @@
 #include <set>
 
 #include "cutover/state/status.h"
+#include "cutover/steps/attempt_record.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/gates.h"
 #include "cutover/steps/guardian.h"
 #include "cutover/steps/publication_watch.h"
+#include "cutover/steps/publisher.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
 #include "cutover/steps/unstreamed.h"
@@ -18,7 +20,6 @@
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
-#include "replication/snapshot/schema.h"
 #include "replication/stream/publication_marks.h"
 #include "sequences/sequences.h"
 
@@ -85,6 +86,7 @@ class Handover {
   const std::map<Side, std::string> published_;  // digests of the publications, the same
   base::Deadline deadline_;
   base::Clock::time_point held_at_;
+  const std::int64_t began_us_ = now_us();
   std::optional<postgres::Connection> locks_;
   std::int64_t changes_at_marker_ = 0;
   base::Lsn opposite_start_;
@@ -166,6 +168,7 @@ void Handover::fence() {
   result_.sessions_ended = close_connections(from(), context_.token, attempt_, result_.fence_lsn, deadline_);
   result_.left_behind = unstreamed_.settle(context_, deadline_);
   if (!result_.left_behind.empty()) {  // now: whoever finishes this in our place can't know it
+    begin_record(context_, {verb_of(from_), began_us_, left_behind_text(), unstreamed_.stale()});
     put_event(to(), context_.token, "unstreamed", "left behind", left_behind_text());
     base::log::warn(left_behind_text());
   }
@@ -250,24 +253,19 @@ void Handover::undo(const std::string& why) {
 }
 
 void Handover::record(const HandoverResult& result) {
-  state::Status holder;  // the one JSON shape everybody reads
   state::SwitchStatus entry;
   entry.direction = verb_of(from_);
   entry.outcome = result.done ? "done" : "undone";
   entry.pause_ms = std::round(result.pause_ms * 10) / 10;
-  entry.at_us = std::chrono::duration_cast<std::chrono::microseconds>(
-                    std::chrono::system_clock::now().time_since_epoch())
-                    .count();
+  entry.at_us = now_us();
   entry.fence_lsn = result.fence_lsn.to_string();
   entry.message = result.message;
-  holder.switches.push_back(entry);
   try {
     // Also after a stop request; and a line that can't be written must not make of a done switch a failed
     // one.
     Servers servers(context_.plan, milliseconds(5'000), base::Stop::never());
-    auto& target = servers.target();
-    put_fact(target, context_.token, "handover." + std::to_string(entry.at_us), state::to_json(holder));
-    put_event(target, context_.token, entry.direction, entry.outcome, entry.message);
+    Context context{context_.plan, servers, context_.token, context_.run};
+    complete_record(context, entry, unstreamed_.stale());
   } catch (const base::Error& error) {
     base::log::error("the hand-over could not be recorded: " + error.describe());
   }
@@ -292,6 +290,7 @@ HandoverResult Handover::run() {
   held_at_ = base::Clock::now();
   from();
   to();  // both control sessions stand before anything is held
+  begin_record(context_, {verb_of(from_), began_us_});
   Guardian guardian(context_, from_);
   bool passed = false;
   try {
@@ -334,7 +333,6 @@ HandoverResult Handover::run() {
   guardian.disarm();
   result_.message = std::string(to_string(to_)) + " takes writes; write pause " +
                     std::to_string(std::llround(result_.pause_ms)) + " ms";
-  result_.stale_matviews = unstreamed_.stale_matviews();
   if (!result_.left_behind.empty()) {
     result_.message += "; " + left_behind_text();
   }
@@ -375,17 +373,6 @@ HandoverResult hand_over(Context& context, Side from, Link& link, const std::str
   return Handover(context, from, link, content, unstreamed, std::move(sequences),
                   {{from, published}, {other(from), published_back}})
       .run();
-}
-
-void refresh_left_behind(Context& context, Side side, const HandoverResult& result) {
-  if (result.stale_matviews.empty()) {
-    return;
-  }
-  auto session = context.servers.open(side, "refresh");
-  replication::snapshot::refresh_matviews(session, result.stale_matviews);
-  base::log::info(std::to_string(result.stale_matviews.size()) +
-                  " materialized views that were left behind are refreshed on the " +
-                  std::string(to_string(side)));
 }
 
 }  // namespace cutover::steps

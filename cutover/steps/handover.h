@@ -46,8 +46,7 @@ struct HandoverResult {
   double pause_ms = 0;  // from hold to release
   base::Lsn fence_lsn;  // end of the first marker's commit on the side that closed
   int sessions_ended = 0;
-  std::vector<std::string> left_behind;     // what no stream carries, by choice (gates.unstreamed)
-  std::vector<std::string> stale_matviews;  // of these, to be refreshed where writes go now
+  std::vector<std::string> left_behind;  // what no stream carries, by choice (gates.unstreamed)
   std::string message, hint;
   base::ExitCode exit_code = base::ExitCode::done;
 };
@@ -63,8 +62,5 @@ void settle(Context& context);
 
 // The side that takes writes, as the fences say; nothing between the two sides of a hand-over.
 std::optional<Side> primary_side(postgres::Connection& source, postgres::Connection& target);
-
-// Materialized views that a hand-over left behind. Once the side takes writes and the stream back is up.
-void refresh_left_behind(Context& context, Side side, const HandoverResult& result);
 
 }  // namespace cutover::steps

@@ -9,6 +9,7 @@
 #include "cutover/steps/patience.h"
 #include "cutover/steps/publication_watch.h"
 #include "cutover/steps/schema_changes.h"
+#include "cutover/steps/stale.h"
 #include "cutover/steps/takeover.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
@@ -233,15 +234,22 @@ void Preparation::restore_rest() {
   } else if (context_.plan.content == plan::Content::schema_only) {
     content.matviews.clear();
   }
-  const auto violated =
+  const auto [violated, stale] =
       snapshot::finish_tables(context_.servers.info(Side::target, "restore"), context_.token, content,
                               context_.plan.index_jobs, slot_watch_.stop());
   for (const auto& key : violated) {
     base::log::warn("foreign key " + key + " is violated by the source's own data: it stays NOT VALID");
   }
+  // Nobody is let in on them: each switch tries again, and is refused where that fails.
+  note_stale(context_, Side::target, stale);
+  std::string not_refreshed;
+  for (const auto& view : stale) {
+    base::log::warn(stale_text(view, Side::target) + "; " + stale_remedy(view, Side::target));
+    not_refreshed += "; " + stale_text(view, Side::target);
+  }
   done("foreign-keys", std::to_string(content.foreign_keys.size()) + " foreign keys, " +
                            std::to_string(violated.size()) + " not valid" +
-                           (violated.empty() ? "" : ": " + check::list_text(violated, 10)));
+                           (violated.empty() ? "" : ": " + check::list_text(violated, 10)) + not_refreshed);
   fault_point("run.after-foreign-keys");
 }
 

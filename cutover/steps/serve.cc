@@ -6,6 +6,7 @@
 #include "cutover/steps/patience.h"
 #include "cutover/steps/resync.h"
 #include "cutover/steps/settle.h"
+#include "cutover/steps/stale.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
@@ -244,8 +245,11 @@ void Controller::refresh_status(state::Status& status) {
   }
   std::erase_if(status.findings, [](const base::Finding& finding) {
     return finding.id == "table-rewritten" || finding.id == "schema-change-followed" ||
-           finding.id == "publication-changed";
+           finding.id == "publication-changed" || finding.id == "matview-stale";
   });
+  for (auto& finding : stale_findings(servers_.target())) {
+    status.findings.push_back(std::move(finding));
+  }
   for (auto& finding : rewrite_watch_.findings()) {
     status.findings.push_back(std::move(finding));
   }

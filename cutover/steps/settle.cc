@@ -1,5 +1,6 @@
 #include "cutover/steps/settle.h"
 
+#include "cutover/steps/attempt_record.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/sequence_watch.h"
 #include "replication/base/fault_point.h"
@@ -66,7 +67,9 @@ std::optional<Side> primary_side(postgres::Connection& source, postgres::Connect
   return std::nullopt;
 }
 
-void settle(Context& context) {
+namespace {
+
+void settle_sides(Context& context) {
   traffic::TrafficSet traffic(context.plan, traffic_guard(context), context.servers.stop());
   for (const Side side : {Side::source, Side::target}) {
     auto& connection = context.servers.at(side);
@@ -75,8 +78,6 @@ void settle(Context& context) {
       base::log::warn("a hand-over from the " + std::string(to_string(side)) +
                       " was cut off before its point of no return: undoing it");
       undo_attempt(connection, context.token);
-      put_event(context.servers.target(), context.token, side == Side::source ? "switch" : "rollback",
-                "undone", "cut off before the point of no return");
     }
   }
   const auto source = read_fence(context.servers.source());
@@ -111,6 +112,13 @@ void settle(Context& context) {
       clear_attempt(context.servers.at(side), context.token);
     }
   }
+}
+
+}  // namespace
+
+void settle(Context& context) {
+  settle_sides(context);
+  complete_cut_off_record(context);
 }
 
 }  // namespace cutover::steps

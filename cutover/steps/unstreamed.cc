@@ -203,7 +203,18 @@ void Unstreamed::refresh(Context& context, Link& link) {
   auto roles = begun_roles(context.servers.target());
   objects_ = snapshot::LargeObjects(from_ == Side::target ? roles.inverse() : std::move(roles));
   objects_.refresh(from, to);
-  snapshot::refresh_matviews(to, content_.matviews);
+  stale_ = snapshot::refresh_matviews(to, content_.matviews);
+  note_stale(context, other(from_), stale_);
+  for (const auto& view : stale_) {
+    if (context.plan.gates.unstreamed != plan::Unstreamed::defer) {
+      throw base::Error("not begun: " + stale_text(view, other(from_)),
+                        stale_remedy(view, other(from_)) +
+                            "; or --unstreamed defer, which leaves it behind as it is there, by name")
+          .on(to.server())
+          .at(view.name)
+          .with_exit(base::ExitCode::findings);
+    }
+  }
   objects_.refresh(from,
                    to);  // what was changed in that time: quickly over, and little is left for the pause
 
@@ -232,11 +243,11 @@ std::vector<std::string> Unstreamed::settle(Context& context, Deadline deadline)
   auto& to = context.servers.at(other(from_));
   const auto choice = context.plan.gates.unstreamed;
   if (unlookable_) {
-    stale_ = refreshed_since(context);
-    Changed changed{{}, stale_};
+    const Changed changed{{}, refreshed_since(context)};
     auto names = changed.names({});
     names.push_back(
         "what changed in unlogged tables and large objects since they were copied before the pause");
+    std::ranges::move(leave_behind(changed.matviews), std::back_inserter(names));
     return names;
   }
   const auto changed = look(context, to, deadline);
@@ -245,13 +256,17 @@ std::vector<std::string> Unstreamed::settle(Context& context, Deadline deadline)
       copy_rows(from, to, *table, context.token, deadline);
     }
     objects_.refresh(from, to, deadline);
-    snapshot::refresh_matviews(to, changed.matviews, deadline);
+    for (const auto& view : snapshot::refresh_matviews(to, changed.matviews, deadline)) {
+      throw base::Error(stale_text(view, other(from_)), stale_remedy(view, other(from_)))
+          .on(to.server())
+          .at(view.name);
+    }
     if (const auto names = changed.names({}); !names.empty()) {
       base::log::info("copied again under the fence: " + joined(names));
     }
     return {};
   }
-  const auto names = changed.names(objects_.changed(from, to, deadline));
+  auto names = changed.names(objects_.changed(from, to, deadline));
   if (choice == plan::Unstreamed::refuse && !names.empty()) {
     throw base::Error("changed on the " + std::string(to_string(from_)) +
                           " since it was copied, and no stream carries it: " + joined(names),
@@ -259,7 +274,21 @@ std::vector<std::string> Unstreamed::settle(Context& context, Deadline deadline)
                       "pause, or --unstreamed defer, which leaves them behind")
         .on(to_string(from_));
   }
-  stale_ = changed.matviews;
+  std::ranges::move(leave_behind(changed.matviews), std::back_inserter(names));
+  return names;
+}
+
+// Those that changed, and those that couldn't be refreshed before the pause. Returns how these are named.
+std::vector<std::string> Unstreamed::leave_behind(const std::vector<std::string>& changed) {
+  std::vector<std::string> names;
+  for (const auto& view : stale_) {
+    names.push_back(stale_text(view, other(from_)));
+  }
+  for (const auto& name : changed) {
+    if (std::ranges::find(stale_, name, &StaleMatview::name) == stale_.end()) {
+      stale_.push_back({name, "left behind, as asked, with what it held before the pause"});
+    }
+  }
   return names;
 }
 

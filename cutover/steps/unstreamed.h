@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "cutover/steps/handover.h"
+#include "cutover/steps/stale.h"
 #include "replication/catalog/catalog.h"
 #include "replication/snapshot/large_objects.h"
 
@@ -24,13 +24,14 @@ class Unstreamed {
   // `content` of `from`; outlives it.
   Unstreamed(const catalog::Catalog& content, Side from) : content_(content), from_(from) {}
 
-  // Outside the pause. Throws where a look takes so long that it would use up the pause, unless the plan
-  // defers: then there is no look, and all of it counts as left behind.
+  // Outside the pause. Throws where a look takes so long that it would use up the pause, or where a
+  // materialized view can't be refreshed, unless the plan defers: then there is no look and all of it counts
+  // as left behind, and the view does.
   void refresh(Context& context, Link& link);
   // Under the fence, in the pause's sessions. Returns what is left behind, for people; see gates.unstreamed.
   std::vector<std::string> settle(Context& context, base::Deadline deadline);
   // Materialized views that were left behind: refreshed once the side is open.
-  const std::vector<std::string>& stale_matviews() const { return stale_; }
+  const std::vector<StaleMatview>& stale() const { return stale_; }
 
  private:
   using Matviews = std::map<std::string, std::string>;  // populated ones; quoted name -> state
@@ -42,13 +43,14 @@ class Unstreamed {
   Matviews matviews(Context& context) const;
   std::vector<std::string> refreshed_since(Context& context) const;
   Changed look(Context& context, postgres::Connection& to, base::Deadline deadline) const;
+  std::vector<std::string> leave_behind(const std::vector<std::string>& changed);
 
   const catalog::Catalog& content_;
   const Side from_;
   replication::snapshot::LargeObjects objects_;
   Matviews seen_;                     // on `from`, before they were refreshed on the other side
   std::optional<double> unlookable_;  // seconds that a look takes, where that is too long for the pause
-  std::vector<std::string> stale_;
+  std::vector<StaleMatview> stale_;
 };
 
 // Unlogged tables whose rows are moved (tables.unlogged: data).

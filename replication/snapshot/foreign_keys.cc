@@ -161,10 +161,11 @@ std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
   return violated;
 }
 
-std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
-                                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop) {
+Finished finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop) {
   auto session = open_restore_session(target, token, stop);
-  std::vector<std::string> violated;
+  Finished result;
+  auto& violated = result.violated;
   const auto open = add_foreign_keys(session, catalog.foreign_keys, violated);
   const auto chores = chores_of(session, open);
   std::mutex mutex;
@@ -186,7 +187,7 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
   });
   std::sort(violated.begin(), violated.end());
   run_deferred(session);
-  refresh_matviews(session, catalog.matviews);
+  result.stale = refresh_matviews(session, catalog.matviews);
   for (const auto& matview : catalog.matviews) {
     if (session.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
       session.exec("ANALYZE " + matview, Deadline::never());
@@ -198,22 +199,28 @@ std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const p
                    Deadline::never());
     }
   }
-  return violated;
+  return result;
 }
 
-void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
-                      Deadline deadline) {
+std::vector<StaleMatview> refresh_matviews(postgres::Connection& target,
+                                           const std::vector<std::string>& matviews, Deadline deadline) {
+  std::vector<StaleMatview> stale;
   for (const auto& matview : matviews) {
     if (!target.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
-      base::log::warn("materialized view " + matview + " isn't on the target: not refreshed");
+      base::log::warn("materialized view " + matview + " isn't on the " + target.server() +
+                      ": not refreshed");
       continue;
     }
     try {
       target.exec("REFRESH MATERIALIZED VIEW " + matview, deadline);
     } catch (Error& error) {
-      rethrow_at(error, "refreshing " + matview);
+      if (error.sqlstate().empty() || !error.connection_usable() || error.retryable()) {
+        rethrow_at(error, "refreshing " + matview);
+      }
+      stale.push_back({matview, error.message()});
     }
   }
+  return stale;
 }
 
 }  // namespace replication::snapshot

@@ -66,13 +66,27 @@ class SchemaArchive {
 std::vector<std::string> ensure_foreign_keys(postgres::Connection& target,
                                              const std::vector<catalog::ForeignKey>& keys);
 
+// A materialized view that the server refused to refresh: what it computes, or what its owner may do there,
+// fails. It holds what it held before, be it nothing.
+struct StaleMatview {
+  std::string name;  // quoted, qualified
+  std::string reason;
+};
+
 // All that is left once both sides are consistent, in `jobs` sessions: foreign keys are added one by one and
 // validated in parallel; tables that weren't written frozen are vacuumed, those without statistics analyzed;
-// materialized views are refreshed. Returns the violated foreign keys.
-std::vector<std::string> finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
-                                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop);
+// materialized views are refreshed.
+struct Finished {
+  std::vector<std::string> violated;  // foreign keys
+  std::vector<StaleMatview> stale;
+};
+Finished finish_tables(const postgres::ConnInfo& target, const postgres::FencingToken& token,
+                       const catalog::Catalog& catalog, int jobs, const base::Stop& stop);
 
-void refresh_matviews(postgres::Connection& target, const std::vector<std::string>& matviews,
-                      base::Deadline deadline = base::Deadline::never());
+// One after the other, in this order; returns those that the server refused. What has nothing to do with the
+// view (a lost session, a full disk, the deadline) is thrown, with its name.
+std::vector<StaleMatview> refresh_matviews(postgres::Connection& target,
+                                           const std::vector<std::string>& matviews,
+                                           base::Deadline deadline = base::Deadline::never());
 
 }  // namespace replication::snapshot

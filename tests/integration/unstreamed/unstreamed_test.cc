@@ -185,20 +185,88 @@ TEST_CASE("deferred, it is left behind and named; without data, unlogged tables 
   scenario.stop_run(*run);
 }
 
-TEST_CASE("what was left behind is named also where the controller dies behind the point of no return") {
+TEST_CASE(
+    "what was left behind is named and finished where the controller dies behind the point of no return") {
   Scenario scenario;
-  scenario.source().connect(kDatabase, "app").exec("CREATE UNLOGGED TABLE noted (id int)");
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "CREATE UNLOGGED TABLE noted (id int); CREATE TABLE base (id int PRIMARY KEY); "
+          "CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM base");
   auto run = scenario.start_run("switch.before-hold:stop@1,switch.after-commit:kill");
   scenario.wait_state(*run, "ready");
-  const auto cut_off = hand_over(scenario, *run, "switch", "defer",
-                                 [&] { scenario.source().sql(kDatabase, "INSERT INTO noted VALUES (1)"); });
+  const auto cut_off = hand_over(scenario, *run, "switch", "defer", [&] {
+    scenario.source().sql(kDatabase, "INSERT INTO noted VALUES (1); INSERT INTO base VALUES (1)");
+    scenario.source().sql(kDatabase, "REFRESH MATERIALIZED VIEW counted");
+  });
   CHECK(cut_off.exit_code != 0);
   run->wait(Deadline::in(milliseconds(180'000)));
   run = scenario.start_run();
   scenario.wait_state(*run, "switched");
   CHECK((scenario.expect_sound("a kill") == Side::target));
   CHECK(scenario.target().value(kDatabase, "SELECT count(*) FROM noted") == "0");
-  CHECK(has(scenario.tool({"report", "--format", "json"}).output,
-            "left behind on the source, as asked: unlogged table public.noted"));
+  CHECK(scenario.target().value(kDatabase, "SELECT n FROM counted") == "1");
+  const auto report = scenario.tool({"report", "--format", "json"}).output;
+  CHECK(has(report, "left behind on the source, as asked: unlogged table public.noted"));
+  const auto status = scenario.tool({"status", "--json"}).output;
+  const auto entry = status.find("target takes writes; cut off and finished later");
+  REQUIRE_MESSAGE(entry != std::string::npos, status);
+  CHECK(has(status.substr(entry), "materialized view \\\"public\\\".\\\"counted\\\""));
+  CHECK(status.find("cut off and finished later", entry + 40) == std::string::npos);  // recorded once
+  scenario.stop_run(*run);
+}
+
+TEST_CASE(
+    "a materialized view that can't be refreshed stops no run, refuses a switch by name, and is tried "
+    "again") {
+  Scenario scenario;
+  scenario.source()
+      .connect(kDatabase, "app")
+      .exec(
+          "CREATE TABLE ratio (id int PRIMARY KEY, by int); INSERT INTO ratio VALUES (1, 1); "
+          "CREATE MATERIALIZED VIEW \"Shares\" AS SELECT id, 10 / by AS share FROM ratio; "
+          "CREATE MATERIALIZED VIEW of_shares AS SELECT count(*) FROM \"Shares\"; "
+          "CREATE MATERIALIZED VIEW sound AS SELECT 1 AS one; "
+          "UPDATE ratio SET by = 0");
+  const std::string why =
+      "materialized view \"public\".\"Shares\" is not refreshed on the target: division by zero";
+  const auto populated = [&] {
+    return scenario.target()
+        .value(kDatabase,
+               "SELECT string_agg(relname || ' ' || relispopulated, ', ' ORDER BY relname) FROM pg_class "
+               "WHERE relkind = 'm' AND relname <> 'sales'")
+        .value();
+  };
+  const auto shown = [&](const std::string& text) {
+    return [&scenario, text] { return has(scenario.tool({"status"}).output, text); };
+  };
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  CHECK(has(run->errors(), why));
+  CHECK(populated() == "Shares false, of_shares false, sound true");
+  harness::wait_until(Deadline::in(milliseconds(60'000)), "the status names it", shown(why));
+
+  const auto refused = scenario.tool({"switch", "--verify-gate", "none"});
+  CHECK(refused.exit_code == 3);
+  CHECK_MESSAGE(has(refused.errors, "not begun: " + why), refused.errors);
+  CHECK_MESSAGE(has(refused.errors, "--unstreamed defer"), refused.errors);
+  CHECK((scenario.expect_sound("a refused switch") == Side::source));
+
+  const auto deferred = scenario.tool({"switch", "--verify-gate", "none", "--unstreamed", "defer"});
+  REQUIRE_MESSAGE(deferred.exit_code == 0, deferred.errors);
+  CHECK_MESSAGE(has(deferred.output, why), deferred.output);
+  CHECK((scenario.expect_sound("switch") == Side::target));
+  CHECK(populated() == "Shares false, of_shares false, sound true");
+  harness::wait_until(Deadline::in(milliseconds(60'000)), "the status names it still", shown(why));
+
+  scenario.target().sql(kDatabase, "UPDATE ratio SET by = 5");
+  scenario.stop_run(*run);
+  run = scenario.start_run();
+  harness::wait_until(Deadline::in(milliseconds(60'000)), "the next run has refreshed them",
+                      [&] { return populated() == "Shares true, of_shares true, sound true"; });
+  harness::wait_until(Deadline::in(milliseconds(60'000)), "the status names none",
+                      [&] { return !has(scenario.tool({"status"}).output, "matview-stale"); });
+  CHECK(scenario.tool({"rollback"}).exit_code == 0);
+  CHECK((scenario.expect_sound("rollback") == Side::source));
   scenario.stop_run(*run);
 }
