@@ -14,22 +14,23 @@ namespace cutover::steps {
 namespace {
 
 // Drops what the query names, "TYPE name" a row.
-void drop_each(postgres::Connection& connection, const std::string& query,
+void drop_each(postgres::Connection& connection, base::milliseconds patience, const std::string& query,
                const postgres::Params& params = {}) {
   const auto rows = connection.exec(query, params);
   for (int row = 0; row < rows.rows(); ++row) {
-    connection.exec("DROP " + rows.text(row, 0) + " CASCADE");
+    despite_locks(connection, patience, [&] {
+      connection.exec("DROP " + rows.text(row, 0) + " CASCADE", base::Deadline::never());
+    });
   }
 }
 
 // Each object takes a handful of locks until its transaction ends, and CASCADE may add any number: where they
 // are too many for the server, it is one at a time.
 constexpr int kDroppedAtOnce = 50;
-constexpr base::milliseconds kDropMax{600'000};
 
 // Drops what the query names as long as it names anything: "type", "identity" a row, at most $1 rows. Some at
 // a time in a transaction of their own; one each would wait for the disk each time.
-void drop_all(postgres::Connection& connection, const std::string& query) {
+void drop_all(postgres::Connection& connection, base::milliseconds patience, const std::string& query) {
   for (int at_once = kDroppedAtOnce;;) {
     const auto rows = connection.exec(query, postgres::Params().integer(at_once));
     if (rows.rows() == 0) {
@@ -40,8 +41,10 @@ void drop_all(postgres::Connection& connection, const std::string& query) {
       sql += "DROP " + rows.text(row, 0) + " IF EXISTS " + rows.text(row, 1) + " CASCADE;";
     }
     try {
-      connection.exec(sql, base::Deadline::in(kDropMax));
+      despite_locks(connection, patience, [&] { connection.exec(sql, base::Deadline::never()); });
     } catch (const base::Stopped&) {
+      throw;
+    } catch (const base::TimeoutError&) {
       throw;
     } catch (const base::Error& error) {
       if (at_once == 1 || !error.connection_usable()) {
@@ -77,9 +80,13 @@ constexpr const char* kObjectsOfSchemas =
     "AND o.type NOT IN ('default acl', 'policy', 'trigger', 'rule') LIMIT $1";
 
 // Each takes a lock until its transaction ends. Repeats what a kill cut off.
-void drop_large_objects(postgres::Connection& connection) {
-  while (connection.one_value("SELECT count(lo_unlink(oid)) FROM (SELECT oid FROM pg_largeobject_metadata "
-                              "LIMIT 100) few") != "0") {
+void drop_large_objects(postgres::Connection& connection, base::milliseconds patience) {
+  for (bool more = true; more;) {
+    despite_locks(connection, patience, [&] {
+      more = connection.one_value(
+                 "SELECT count(lo_unlink(oid)) FROM (SELECT oid FROM pg_largeobject_metadata "
+                 "LIMIT 100) few") != "0";
+    });
   }
 }
 
@@ -112,33 +119,38 @@ void drop_default_rights(postgres::Connection& connection) {
 
 }  // namespace
 
-void drop_everything(postgres::Connection& connection, const std::string& extensions_kept) {
-  drop_all(connection, kLeaves);
-  drop_all(connection, kObjectsOfSchemas);
-  drop_each(connection,
+void drop_everything(postgres::Connection& connection, const std::string& extensions_kept,
+                     base::milliseconds patience) {
+  drop_all(connection, patience, kLeaves);
+  drop_all(connection, patience, kObjectsOfSchemas);
+  drop_each(connection, patience,
             "SELECT 'EXTENSION ' || quote_ident(extname) FROM pg_extension WHERE extname <> ALL ($1::name[])",
             {extensions_kept});
   // What belongs to no schema.
   constexpr std::string_view kOurs =
       " AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.objid = x.oid AND e.deptype = 'e')";
-  drop_each(connection, "SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger x WHERE true" +
-                            std::string(kOurs));
-  drop_each(connection, "SELECT 'SERVER ' || quote_ident(srvname) FROM pg_foreign_server x WHERE true" +
-                            std::string(kOurs));
+  drop_each(connection, patience,
+            "SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger x WHERE true" +
+                std::string(kOurs));
   drop_each(
-      connection,
+      connection, patience,
+      "SELECT 'SERVER ' || quote_ident(srvname) FROM pg_foreign_server x WHERE true" + std::string(kOurs));
+  drop_each(
+      connection, patience,
       "SELECT 'FOREIGN DATA WRAPPER ' || quote_ident(fdwname) FROM pg_foreign_data_wrapper x WHERE true" +
           std::string(kOurs));
   drop_each(
-      connection,
+      connection, patience,
       "SELECT 'CAST (' || format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL) || ')' "
       "FROM pg_cast x WHERE oid >= 16384" +
           std::string(kOurs));
-  drop_each(connection, "SELECT 'LANGUAGE ' || quote_ident(lanname) FROM pg_language x WHERE oid >= 16384" +
-                            std::string(kOurs));
-  drop_each(connection, "SELECT 'ACCESS METHOD ' || quote_ident(amname) FROM pg_am x WHERE oid >= 16384" +
-                            std::string(kOurs));
-  drop_large_objects(connection);
+  drop_each(connection, patience,
+            "SELECT 'LANGUAGE ' || quote_ident(lanname) FROM pg_language x WHERE oid >= 16384" +
+                std::string(kOurs));
+  drop_each(
+      connection, patience,
+      "SELECT 'ACCESS METHOD ' || quote_ident(amname) FROM pg_am x WHERE oid >= 16384" + std::string(kOurs));
+  drop_large_objects(connection, patience);
   drop_default_rights(connection);
   // What depends on one as a publication FOR TABLES IN SCHEMA does ('a') goes with it by itself.
   const auto schemas = connection.exec(
@@ -150,7 +162,9 @@ void drop_everything(postgres::Connection& connection, const std::string& extens
       "'pg_namespace'::regclass "
       "AND e.objid = n.oid AND e.deptype = 'e')");
   for (int row = 0; row < schemas.rows(); ++row) {
-    connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
+    despite_locks(connection, patience, [&] {
+      connection.exec("DROP SCHEMA " + postgres::quote_identifier(schemas.text(row, 0)));
+    });
   }
 }
 
@@ -211,7 +225,8 @@ std::vector<std::string> tables_to_empty(postgres::Connection& connection,
   return names;
 }
 
-void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter) {
+void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter,
+                  base::milliseconds patience) {
   const auto content = catalog::load(connection, filter);
   const auto tables = filled(connection, content);
   // DELETE, where a table that stays has a foreign key to one that is emptied: TRUNCATE would want it too.
@@ -225,16 +240,19 @@ void empty_tables(postgres::Connection& connection, const catalog::TableFilter& 
     connection.exec((referenced ? "DELETE FROM ONLY " : "TRUNCATE ONLY ") + table->qualified(),
                     base::Deadline::never());
   };
-  for (std::size_t i = 0; i < tables.size();) {  // not all of them in one: each takes a handful of locks
-    postgres::Transaction transaction(connection);
-    connection.exec("SET LOCAL session_replication_role = replica");
-    for (const auto end = std::min(i + kDroppedAtOnce, tables.size()); i < end; ++i) {
-      empty(tables[i]);
-    }
-    transaction.commit_or_throw();
+  for (std::size_t begin = 0; begin < tables.size();
+       begin += kDroppedAtOnce) {  // each takes a handful of locks
+    despite_locks(connection, patience, [&] {
+      postgres::Transaction transaction(connection);
+      connection.exec("SET LOCAL session_replication_role = replica");
+      for (auto i = begin; i < std::min(begin + kDroppedAtOnce, tables.size()); ++i) {
+        empty(tables[i]);
+      }
+      transaction.commit_or_throw();
+    });
   }
   if (content.large_objects > 0) {
-    drop_large_objects(connection);
+    drop_large_objects(connection, patience);
   }
 }
 

@@ -1,12 +1,13 @@
 // Emptying the target: before a migration begins (--reset-target), and when one is cancelled.
 //
 // What goes is gone: callers ask a person first. Each function is idempotent and can be called again after a
-// kill.
+// kill. Whoever holds a lock there is waited for, by name, as long as `patience` says: see lock_wait.h.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "cutover/steps/lock_wait.h"
 #include "cutover/steps/servers.h"
 #include "replication/catalog/catalog.h"
 #include "replication/postgres/connection.h"
@@ -15,7 +16,8 @@ namespace cutover::steps {
 
 // Drops everything in the database that isn't the system's, an extension's or ours. Of extensions those stay
 // that `extensions_kept` (a text[] value) names.
-void drop_everything(postgres::Connection& connection, const std::string& extensions_kept);
+void drop_everything(postgres::Connection& connection, const std::string& extensions_kept,
+                     base::milliseconds patience = kLockPatience);
 
 // Schema public is in every database and is never dropped: its owner, rights and comment now, as statements
 // that bring them back. Empty where there is no such schema.
@@ -28,7 +30,8 @@ std::vector<std::string> tables_to_empty(postgres::Connection& connection,
                                          const catalog::TableFilter& filter);
 // Empties every table of the filter that holds rows, and the large objects; nothing but rows goes. Some at a
 // time in a transaction.
-void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter);
+void empty_tables(postgres::Connection& connection, const catalog::TableFilter& filter,
+                  base::milliseconds patience = kLockPatience);
 
 // The database's extensions as a text[] value.
 std::string extension_names(postgres::Connection& connection);

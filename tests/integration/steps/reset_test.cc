@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <string>
+#include <thread>
 
 #include "cutover/check/check.h"
 #include "replication/base/error.h"
 #include "tests/harness/cluster.h"
+#include "tests/harness/wait.h"
 
 namespace steps = cutover::steps;
 
@@ -107,4 +109,61 @@ TEST_CASE("what is dropped was listed, whatever its kind") {
   }
   steps::drop_everything(connection, steps::extension_names(connection));
   CHECK(cutover::check::objects_to_drop(connection).empty());
+}
+
+TEST_CASE(
+    "whoever is in the way of a reset is named with what it holds, and nobody is waited for without end") {
+  const harness::Cluster server({.name = "target", .conf = {"max_prepared_transactions = 2"}});
+  server.sql("postgres", "CREATE DATABASE shop TEMPLATE template0");
+  auto connection = server.connect("shop");
+  connection.exec(
+      "CREATE SCHEMA app; CREATE TABLE app.\"In use\" (id int); INSERT INTO app.\"In use\" VALUES (1); "
+      "CREATE TABLE app.free (id int); CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  auto user = server.connect("shop");
+  user.exec("SET application_name = 'forgotten tab'; BEGIN; SELECT FROM app.\"In use\"");
+  const auto refused = [&](const auto& work) -> std::string {
+    try {
+      work();
+    } catch (const replication::base::TimeoutError& error) {
+      return error.message() + " | " + error.hint();
+    }
+    return "nothing was thrown";
+  };
+  const replication::base::milliseconds soon(100);  // one wait, then the error
+  const auto drop = [&] { steps::drop_everything(connection, steps::extension_names(connection), soon); };
+  const auto empty = [&] { steps::empty_tables(connection, {}, soon); };
+  const auto pid = std::to_string(user.backend_pid());
+  for (const auto& said : {refused(drop), refused(empty)}) {
+    for (const auto& text :
+         {"pid " + pid + " (postgres, forgotten tab, idle in transaction, transaction open for ",
+          std::string("holds AccessShareLock on app.\"In use\""),
+          "SELECT pg_terminate_backend(" + pid + ");"}) {
+      CHECK_MESSAGE(said.find(text) != std::string::npos, said);
+    }
+  }
+  user.exec("PREPARE TRANSACTION 'it''s prepared'");
+  const auto said = refused(drop);
+  CHECK_MESSAGE(
+      said.find(
+          "prepared transaction 'it''s prepared' of postgres holds AccessShareLock on app.\"In use\"") !=
+          std::string::npos,
+      said);
+  CHECK_MESSAGE(said.find("ROLLBACK PREPARED 'it''s prepared';") != std::string::npos, said);
+  CHECK(connection.one_value("SELECT count(*) FROM app.\"In use\"") == "1");
+  user.exec("ROLLBACK PREPARED 'it''s prepared'");
+
+  // One that ends meanwhile is waited for.
+  user.exec("BEGIN; SELECT FROM app.\"In use\"");
+  std::thread ends([&] {
+    auto observer = server.connect("shop");
+    harness::wait_until(replication::base::Deadline::in(replication::base::milliseconds(20'000)),
+                        "the reset waits for a lock", [&] {
+                          return observer.one_value("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0";
+                        });
+    user.exec("ROLLBACK");
+  });
+  steps::drop_everything(connection, steps::extension_names(connection));
+  ends.join();
+  CHECK(connection.one_value("SELECT count(*) FROM pg_namespace WHERE nspname = 'app'") == "0");
+  CHECK(connection.one_value("SHOW lock_timeout") == "0");
 }
