@@ -176,15 +176,16 @@ void check_other_replication(Context& context) {
      WHERE slot_type = 'logical' AND database = pg_catalog.current_database() AND slot_name NOT LIKE 'pgcutover%'
      ORDER BY 1)");
   for (int i = 0; i < slots.rows(); ++i) {
-    context.warns(source, "foreign-slots", slots.text(i, 0),
-                  "logical slot " + slots.text(i, 0) + " (" + slots.text(i, 1) + ", " +
-                      (slots.boolean(i, 2) ? "in use" : "not in use") +
-                      ") stays here: its consumer won't see what is "
-                      "written on the target",
-                  "make a slot for that consumer on the target before the switch and move it there; drop an "
-                  "unused one: "
-                  "SELECT pg_drop_replication_slot(" +
-                      postgres::quote_literal(slots.view(i, 0)) + ");");
+    context.warns(
+        source, "foreign-slots", slots.text(i, 0),
+        "logical slot " + slots.text(i, 0) + " (" + slots.text(i, 1) + ", " +
+            (slots.boolean(i, 2) ? "in use" : "not in use") +
+            ") stays here: its consumer has to go on at the target",
+        slots.boolean(i, 2)
+            ? "after the switch, anew with a copy of its own; a slot on the target alone gives too much or "
+              "too little: docs/content.md#consumers-of-slots"
+            : "drop it where nobody needs it: SELECT pg_drop_replication_slot(" +
+                  postgres::quote_literal(slots.view(i, 0)) + ");  else docs/content.md#consumers-of-slots");
   }
   const postgres::Result subscriptions = source.connection.exec(R"(
     SELECT subname FROM pg_catalog.pg_subscription

@@ -264,7 +264,9 @@ postgres::CommitOutcome pass_authority(postgres::Connection& from, const postgre
   // The way back: what the other side commits from `opposite_start` on will be applied here.
   replication::apply::init_progress(from, std::string(direction_from(other(side))), opposite_start,
                                     token.epoch(), true);
-  put_event(from, token, "authority", "done", "passed to the " + std::string(to_string(other(side))));
+  put_event(from, token, "authority", "done",
+            "passed to the " + std::string(to_string(other(side))) + ", whose own changes begin at " +
+                opposite_start.to_string());
   token.assert_current(from);
   return transaction.commit();
 }

@@ -202,3 +202,36 @@ TEST_CASE("publications and subscriptions of the source stay behind, or are made
   CHECK(has(said, "CREATE PUBLICATION everything"));  // the log does log
   CHECK_FALSE(has(said, "own secret"));
 }
+
+TEST_CASE("a slot made on the target before the switch goes on where the target's own changes begin") {
+  Scenario scenario;
+  scenario.source().sql(kDatabase, "CREATE TABLE public.consumed (id int PRIMARY KEY)");
+  auto run = scenario.start_run();
+  scenario.wait_state(*run, "ready");
+  scenario.target().sql(kDatabase, "SELECT pg_create_logical_replication_slot('consumer', 'test_decoding')");
+  scenario.source().sql(kDatabase, "INSERT INTO public.consumed VALUES (1)");
+  harness::wait_until(Deadline::in(milliseconds(30'000)), "the stream brings it", [&] {
+    return scenario.target().value(kDatabase, "SELECT count(*) FROM public.consumed") == "1";
+  });
+  const auto switched = scenario.tool({"switch", "--verify-gate", "none"});
+  REQUIRE_MESSAGE(switched.exit_code == 0, switched.errors);
+  scenario.target().sql(kDatabase, "INSERT INTO public.consumed VALUES (2)");
+
+  const auto given = [&] {
+    return scenario.target()
+        .value(kDatabase,
+               "SELECT string_agg(substring(data FROM 'integer.:(\\d+)'), ',') FROM "
+               "pg_logical_slot_peek_changes("
+               "'consumer', NULL, NULL) WHERE data LIKE 'table public.consumed: INSERT%'")
+        .value_or("nothing");
+  };
+  CHECK(given() == "1,2");  // what the stream brought is given too
+  const auto report = scenario.tool({"report", "--format", "json"}).output;
+  const std::string before = "whose own changes begin at ";
+  const auto at = report.find(before);
+  REQUIRE_MESSAGE(at != std::string::npos, report);
+  const auto lsn = report.substr(at + before.size(), report.find('"', at) - at - before.size());
+  scenario.target().sql(kDatabase, "SELECT pg_replication_slot_advance('consumer', '" + lsn + "')");
+  CHECK(given() == "2");
+  scenario.stop_run(*run);
+}
