@@ -200,3 +200,39 @@ TEST_CASE("what the target held before, accepted by name, survives a cancel") {
   CHECK(run->wait(Deadline::in(milliseconds(180'000))) == 0);
   CHECK(count(scenario.target(), "public.mine") == "1");
 }
+
+TEST_CASE(
+    "a target that has some of the tables is refused with what is there and what is missing, in every way") {
+  Scenario scenario;
+  const auto on_source = relations(scenario.source());
+  scenario.target().sql(
+      kDatabase,
+      "CREATE SCHEMA shop; CREATE TABLE shop.bank_account (id int PRIMARY KEY, balance bigint NOT NULL)");
+  const auto before = relations(scenario.target());
+  const auto plain = scenario.tool({"run"});
+  CHECK(plain.exit_code == 3);
+  CHECK_MESSAGE(has(plain.errors, "1 of the source's "), plain.errors);
+  CHECK_MESSAGE(has(plain.errors, "table(s) are there, empty and like the source's"), plain.errors);
+  // Accepting it doesn't lead into a schema that can't be restored.
+  const auto accepted = scenario.tool({"run", "--accept", "target-not-empty"});
+  CHECK(accepted.exit_code == 3);
+  CHECK_MESSAGE(has(accepted.errors,
+                    "2 object(s) are there that the source's would take the place of: table "
+                    "shop.bank_account, schema shop"),
+                accepted.errors);
+  const auto rows_alone = scenario.tool({"run", "--data-only"});
+  CHECK(rows_alone.exit_code == 3);
+  CHECK_MESSAGE(has(rows_alone.errors, "shop.bank_transfer: is missing"), rows_alone.errors);
+  CHECK(!has(rows_alone.errors, "shop.bank_account:"));
+  // What doesn't fit is said too, and overloads aren't in each other's way.
+  scenario.target().sql(kDatabase,
+                        "INSERT INTO shop.bank_account VALUES (1, 0); CREATE FUNCTION f(text) RETURNS int "
+                        "LANGUAGE sql AS 'SELECT 1'");
+  scenario.source().sql(kDatabase, "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  CHECK(has(scenario.tool({"run"}).errors, "shop.bank_account holds rows already"));
+  CHECK(has(scenario.tool({"run", "--accept", "target-not-empty"}).errors, "2 object(s) are there"));
+  scenario.target().sql(kDatabase, "SELECT lo_create(4712)");  // would be removed
+  CHECK(has(scenario.tool({"run", "--accept", "target-not-empty"}).errors, "large object 4712"));
+  CHECK(relations(scenario.target()) == before);
+  CHECK(relations(scenario.source()) == on_source);
+}
