@@ -106,6 +106,24 @@ void check_slots_and_walsenders(Context& context, Side& side) {
   }
 }
 
+// Statements that take away what a migration of this name left on a side whose other side is gone: a slot
+// keeps WAL for ever, whatever becomes of the schema.
+std::string removal_of(Side& side, const std::string& run) {
+  const auto statements = side.connection.exec(R"(
+    SELECT pg_catalog.format('SELECT pg_drop_replication_slot(%L)', slot_name) FROM pg_catalog.pg_replication_slots
+     WHERE slot_name IN ('pgcutover_' || $1 || '_forward', 'pgcutover_' || $1 || '_reverse')
+       AND database = pg_catalog.current_database()
+    UNION ALL
+    SELECT pg_catalog.format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
+     WHERE pubname IN ('pgcutover_' || $1 || '_forward', 'pgcutover_' || $1 || '_reverse'))",
+                                               {run});
+  std::string text;
+  for (int row = 0; row < statements.rows(); ++row) {
+    text += statements.text(row, 0) + "; ";
+  }
+  return text + "DROP SCHEMA pgcutover CASCADE";
+}
+
 void check_leftover(Context& context, Side& side) {
   if (context.resuming)
     return;
@@ -115,6 +133,7 @@ void check_leftover(Context& context, Side& side) {
   if (relations == "0")
     return;
   std::string whose = "tables that aren't this tool's";
+  std::string removal = "DROP SCHEMA pgcutover CASCADE";
   const RunTable table = run_table(side.connection);
   if (table == RunTable::unreadable) {
     whose = "a migration's state that another role wrote";
@@ -124,12 +143,13 @@ void check_leftover(Context& context, Side& side) {
     if (run.rows() == 0)
       return;  // ended before it wrote its record: made again, idempotently
     whose = "the state of migration " + run.text(0, 0) + " (" + run.text(0, 1) + " to " + run.text(0, 2) +
-            ", begun " + run.text(0, 3) + "), which is not between these two databases";
+            ", begun " + run.text(0, 3) + "), of which the other side knows nothing";
+    removal = removal_of(side, run.text(0, 0));
   }
   context.blocks(
       side, "leftover", "pgcutover", "the schema pgcutover holds " + whose,
-      "end that migration with `pgcutover finish` or `pgcutover cancel`; if it is long gone: DROP SCHEMA "
-      "pgcutover CASCADE");
+      "end that migration with `pgcutover finish` or `pgcutover cancel`; if its other side is gone, here: " +
+          removal);
 }
 
 void check_encoding_and_collation(Context& context) {

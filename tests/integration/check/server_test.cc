@@ -1,4 +1,5 @@
 // Findings about a server as a whole: each needs a cluster of its own.
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <fstream>
 
@@ -68,6 +69,37 @@ TEST_CASE("limits of the role and of the database count as well") {
   checks::clusters().target.sql("postgres", "ALTER ROLE mover CONNECTION LIMIT -1");
   expect(findings, "source", "max-connections", "limited", Severity::blocks, "LIMIT 3");
   expect(findings, "target", "max-connections", "mover", Severity::blocks, "LIMIT 4");
+}
+
+TEST_CASE("what a migration left behind whose other side is gone is named whole: slot, publication, schema") {
+  const Pair pair("left_over");
+  pair.on_source(
+      "CREATE SCHEMA pgcutover; CREATE TABLE pgcutover.run(name text, source_system text, target_system "
+      "text, "
+      "source_database text, target_database text, created_at timestamptz DEFAULT now()); "
+      "INSERT INTO pgcutover.run VALUES ('shop', '1', '2', 'left_over', 'gone'); "
+      "GRANT USAGE ON SCHEMA pgcutover TO mover; GRANT SELECT ON pgcutover.run TO mover; "
+      "CREATE PUBLICATION pgcutover_shop_forward; CREATE PUBLICATION of_others");
+  pair.on_source("SELECT pg_create_logical_replication_slot('pgcutover_shop_forward', 'pgoutput')");
+  pair.quiet();
+  Pair::Sessions sessions = pair.sessions();
+  const Findings findings = run_checks({.source = sessions.source, .target = sessions.target});
+  const auto* leftover = checks::find(findings, "source", "leftover", "pgcutover");
+  REQUIRE(leftover != nullptr);
+  CHECK_MESSAGE(
+      leftover->remedy.ends_with("SELECT pg_drop_replication_slot('pgcutover_shop_forward'); DROP "
+                                 "PUBLICATION pgcutover_shop_forward; DROP SCHEMA pgcutover CASCADE"),
+      leftover->remedy);
+  // As it says, after which nothing of it is left.
+  const auto removal = leftover->remedy.substr(leftover->remedy.find("SELECT"));
+  for (std::size_t at = 0; at < removal.size();) {
+    const auto end = std::min(removal.find(';', at), removal.size());
+    pair.on_source(removal.substr(at, end - at));
+    at = end + 1;
+  }
+  auto after = pair.sessions();
+  CHECK(checks::find(run_checks({.source = after.source, .target = after.target}), "source", "leftover",
+                     "pgcutover") == nullptr);
 }
 
 TEST_CASE("a slot that would be lost within hours is remarked on") {
