@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "cutover/state/status.h"
@@ -18,6 +19,7 @@
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/catalog/quick_load.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
 #include "replication/stream/publication_marks.h"
@@ -133,16 +135,20 @@ std::string Handover::left_behind_text() const {
 // With writers locked out the catalog can't gain a table that nobody looked at, and the marker's commit comes
 // after every commit on the published tables.
 void Handover::drain() {
-  const auto now = catalog::load(from(), context_.plan.tables);
+  const auto now = catalog::load_without_sizes(from(), context_.plan.tables);
   if (now.fingerprint != catalog_.fingerprint) {
     throw base::Error(
         "the schema of the " + std::string(to_string(from_)) + " changed while the switch began",
         "let schema changes end first, then try again")
         .on(to_string(from_));
   }
+  std::map<base::Oid, base::Oid> files;
+  for (const auto& table : catalog_.tables) {
+    files.emplace(table.oid, table.filenode);
+  }
   for (const auto& table : now.tables) {  // what a rewrite computes isn't in the stream
-    if (const auto* before = catalog_.find(table.oid);
-        before != nullptr && before->filenode != table.filenode && !table.unlogged) {
+    if (const auto before = files.find(table.oid);
+        before != files.end() && before->second != table.filenode && !table.unlogged) {
       throw base::Error("table " + table.display() + " on the " + std::string(to_string(from_)) +
                             " was rewritten or truncated while the switch began",
                         "let that end first, then try again")

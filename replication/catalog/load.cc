@@ -9,6 +9,7 @@
 
 #include "replication/catalog/catalog.h"
 #include "replication/catalog/fingerprint.h"
+#include "replication/catalog/quick_load.h"
 #include "replication/catalog/types.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
@@ -28,7 +29,9 @@ const std::string kTablesCte = R"(tables AS (
 
 using Position = std::map<base::Oid, std::size_t>;  // a table's place in Catalog::tables
 
-std::vector<Table> load_tables(postgres::Connection& connection, const TableFilter& filter) {
+enum class Sizes { asked, left_out };
+
+std::vector<Table> load_tables(postgres::Connection& connection, const TableFilter& filter, Sizes sizes) {
   // pg_table_size waits for a lock: a table under ALTER or VACUUM FULL gets its estimate instead, so that a
   // look at the catalog doesn't hang behind the application's DDL.
   const postgres::Result rows = connection.exec("WITH " + kTablesCte + R"(, rewritten AS (
@@ -36,7 +39,8 @@ std::vector<Table> load_tables(postgres::Connection& connection, const TableFilt
        WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, coalesce(root.oid, 0),
            coalesce(rootn.nspname || '.' || root.relname, ''), c.relpersistence = 'u', c.relreplident,
-           CASE WHEN c.relkind = 'p' THEN 0
+           CASE WHEN )" + std::string(sizes == Sizes::left_out ? "true OR " : "") +
+                                                R"(c.relkind = 'p' THEN 0
                 WHEN c.oid IN (SELECT relation FROM rewritten) OR c.reltoastrelid IN (SELECT relation FROM rewritten)
                 THEN c.relpages::bigint * pg_catalog.current_setting('block_size')::bigint
                 ELSE coalesce(pg_catalog.pg_table_size(c.oid), 0) END,
@@ -222,9 +226,7 @@ std::vector<std::string> load_matviews(postgres::Connection& connection, const T
   return out;
 }
 
-}  // namespace
-
-Catalog load(postgres::Connection& connection, const TableFilter& filter) {
+Catalog load_all(postgres::Connection& connection, const TableFilter& filter, Sizes sizes) {
   // A caller that has a transaction (under the fence, or with an imported snapshot) gets the look of that
   // one.
   std::optional<postgres::Transaction> own;
@@ -233,7 +235,7 @@ Catalog load(postgres::Connection& connection, const TableFilter& filter) {
   // Compiling these queries takes longer than running them (1.3 s against 0.3 s for 5,000 tables).
   connection.exec("SET LOCAL jit = off");
   Catalog catalog;
-  catalog.tables = load_tables(connection, filter);
+  catalog.tables = load_tables(connection, filter, sizes);
   Position at;
   for (std::size_t i = 0; i < catalog.tables.size(); ++i)
     at.emplace(catalog.tables[i].oid, i);
@@ -253,6 +255,16 @@ Catalog load(postgres::Connection& connection, const TableFilter& filter) {
   if (own)
     own->commit_or_throw();
   return catalog;
+}
+
+}  // namespace
+
+Catalog load(postgres::Connection& connection, const TableFilter& filter) {
+  return load_all(connection, filter, Sizes::asked);
+}
+
+Catalog load_without_sizes(postgres::Connection& connection, const TableFilter& filter) {
+  return load_all(connection, filter, Sizes::left_out);
 }
 
 }  // namespace replication::catalog

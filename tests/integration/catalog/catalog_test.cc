@@ -7,6 +7,7 @@
 
 #include "replication/base/error.h"
 #include "replication/catalog/evolution.h"
+#include "replication/catalog/quick_load.h"
 #include "tests/harness/cluster.h"
 
 using replication::catalog::Catalog;
@@ -268,6 +269,17 @@ TEST_CASE("matviews come in the order in which they can be refreshed") {
   const Catalog catalog = load(connection);
   CHECK(catalog.matviews == Strings{"\"public\".\"z\"", "\"public\".\"a\"", "\"public\".\"m\""});
   CHECK(catalog.large_objects == 2);
+}
+
+TEST_CASE("a look without sizes sees the same otherwise") {
+  auto connection = database("sizeless", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+  const auto all = load(connection);
+  const auto quick = replication::catalog::load_without_sizes(connection, {});
+  CHECK(table(all, "t").bytes > 0);
+  CHECK(table(quick, "t").bytes == 0);
+  CHECK(table(quick, "t").filenode == table(all, "t").filenode);
+  CHECK(table(quick, "t").filenode != 0);
+  CHECK(quick.fingerprint == all.fingerprint);
 }
 
 TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
