@@ -52,7 +52,7 @@ matrix: build ## integration tests and demo on PostgreSQL 12 to 18 (fetches serv
 fuzz: install-deps ## libFuzzer on the decoders (SECONDS_EACH=60)
 	@tests/tools/install-deps.sh fuzz && tests/tools/fuzz.sh
 
-soak: build ## long rounds of seeded tests, then the demo again and again (ARGS="ROUNDS [demo options]")
+soak: build ## long rounds of seeded tests, then the demo again and again (SEEDS=2 for a short one; ARGS="ROUNDS [demo options]")
 	@ctest --test-dir $(DIR) --output-on-failure -L soak
 	@tests/tools/soak.sh $(DIR) $(ARGS)
 

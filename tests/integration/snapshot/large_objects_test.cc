@@ -158,13 +158,13 @@ TEST_CASE("what changes between two looks is found, and only that is read") {
         "shop",
         "SELECT idx_scan FROM pg_stat_sys_indexes WHERE indexrelname = 'pg_largeobject_loid_pn_index'"));
   };
-  harness::wait_until(base::Deadline::in(base::milliseconds(30'000)), "statistics",
+  harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "statistics",
                       [&] { return scans() > 800; });
   const auto before = scans();
   source = std::make_unique<postgres::Connection>(pair.source.connect("shop"));
   CHECK(objects.changed(*source, target) == std::vector<Oid>{31});
   source.reset();
-  harness::wait_until(base::Deadline::in(base::milliseconds(30'000)), "statistics",
+  harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "statistics",
                       [&] { return scans() > before; });
   CHECK(scans() < before + 400);
 }
