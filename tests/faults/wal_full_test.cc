@@ -18,7 +18,7 @@ constexpr const char* kMuch =
     "FROM generate_series((SELECT count(*) FROM shop.much) + 1, (SELECT count(*) FROM shop.much) + 20000) i";
 
 void wait_dead(Scenario& scenario, std::size_t log_from) {
-  wait_until(seconds(60), "the target's WAL has no room", [&] {
+  wait_until(seconds(180), "the target's WAL has no room", [&] {
     return has(std::string_view(scenario.target().log()).substr(log_from), "No space left on device");
   });
 }
@@ -48,7 +48,7 @@ void expect_polite(Scenario& scenario, harness::Tool& run) {
     CHECK_MESSAGE(has(said, "HINT: make room on the target's disk, then run the same command again"), said);
   }
   CHECK(scenario.fence_state(Side::source) == "open");
-  scenario.bank().wait_acknowledged(20, seconds(30));
+  scenario.bank().wait_acknowledged(20, seconds(180));
 }
 
 }  // namespace
