@@ -136,6 +136,11 @@ TEST_CASE("a burst whose answer is lost is not applied again, one that died is")
       stage.target(
           "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover "
           "apply%' AND datname = current_database()");
+      harness::wait_until(soon(), "it is gone", [&] {
+        return stage.target_value(
+                   "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover apply%' AND "
+                   "datname = current_database()") == "0";
+      });
     }
     proxy.cut();
     blocker.exec("COMMIT");
