@@ -6,6 +6,7 @@
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/base/log.h"
+#include "replication/postgres/sqlstate.h"
 
 namespace replication::apply {
 namespace {
@@ -258,7 +259,9 @@ std::optional<TargetPosition> Worker::settle(std::optional<base::Lsn> end,
     } catch (const StreamMustRestart&) {
       throw;
     } catch (const base::Error& error) {
-      if (!error.retryable() || budget.expired() || control_.stopping()) {
+      // A cancelled statement (an operator's or a watchdog's pg_cancel_backend) may be run again.
+      const bool again = error.retryable() || error.sqlstate() == postgres::sqlstate::kQueryCanceled;
+      if (!again || budget.expired() || control_.stopping()) {
         throw;
       }
       recover(error);

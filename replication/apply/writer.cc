@@ -28,6 +28,11 @@ const std::string kProgressSql = guarded_sql(
 // Rows of a batch that goes in one burst with its COMMIT.
 constexpr std::size_t kCommittedAtOnceMax = 200;
 
+// A statement that somebody cancelled did nothing wrong.
+bool worth_retrying(std::string_view sqlstate) {
+  return postgres::sqlstate::retryable(sqlstate) || sqlstate == postgres::sqlstate::kQueryCanceled;
+}
+
 // Every statement of it is a set, which can be guarded.
 bool only_sets(const Compacted& compacted) {
   return std::all_of(compacted.segments.begin(), compacted.segments.end(),
@@ -101,7 +106,7 @@ void Writer::check(const Burst::Report& report) const {
         .on(connection_->server())
         .with_sqlstate(failure.sqlstate);
   }
-  if (postgres::sqlstate::retryable(failure.sqlstate)) {
+  if (worth_retrying(failure.sqlstate)) {
     throw base::Error(failure.message)
         .on(connection_->server())
         .with_sqlstate(failure.sqlstate)
