@@ -60,6 +60,7 @@ void check_tables(Context& context) {
   check_keys(context);
   check_enum_hash_partitions(context);
   check_virtual_columns(context);
+  check_columns(context);
   check_unlogged(context);
   check_unlogged_sequences(context);
   check_row_security(context);
@@ -164,6 +165,10 @@ const std::vector<FindingKind>& finding_kinds() {
       {"identity-nothing", "a table with REPLICA IDENTITY NOTHING"},
       {"generated-key", "a generated column in a key or, virtual, under REPLICA IDENTITY FULL"},
       {"enum-hash-partition", "a table partitioned by the hash of an enum"},
+      {"left-out-column", "a column that can't be left out"},
+      {"columns-left-out", "columns that are left out, as asked"},
+      {"left-out-way-back", "a table whose rows may lose what is left out on the way back"},
+      {"exclude-columns-unused", "a pattern of exclude-columns that matches nothing"},
       {"unlogged-tables", "an unlogged table, which no stream carries"},
       {"sequence-unlogged", "an unlogged sequence, which a crash sets back"},
       {"row-security", "row security hides rows from our role"},

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,13 @@ struct CheckInput {
 
 // In the order of the groups below: server, privileges, tables, clients, capacity.
 base::Findings run_checks(const CheckInput& input);
+
+// Of one side's tables: what can't be left out of them (blocks), and what the way back can't keep for each
+// row (warns). Asked again before each hand-over, since DDL goes on.
+base::Findings column_findings(const std::string& server, postgres::Connection& connection,
+                               const catalog::Catalog& tables, bool unlogged_data);
+// Names what is left out and stays behind on this side; nothing where that is nothing.
+std::optional<base::Finding> columns_left_out(const std::string& server, const catalog::Catalog& tables);
 
 // "table public.a": what is in the way of a schema. Objects of extensions, the system's and our own aren't
 // there.

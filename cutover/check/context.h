@@ -68,6 +68,8 @@ void check_unlogged_sequences(Context& context);
 void check_row_security(Context& context);
 void check_triggers(Context& context);
 void check_outside_stream(Context& context);
+// columns.cc
+void check_columns(Context& context);
 // roles.cc
 void check_roles(Context& context);
 // objects.cc

@@ -1,9 +1,12 @@
 #include "cutover/cli/journal_verb.h"
 
+#include <algorithm>
 #include <array>
 #include <iostream>
+#include <iterator>
 
 #include "cutover/state/status.h"
+#include "cutover/steps/columns.h"
 #include "cutover/steps/store.h"
 #include "replication/apply/applier.h"
 #include "replication/apply/progress.h"
@@ -149,6 +152,7 @@ class Replay {
  public:
   Replay(const Invocation& invocation, const base::Stop& stop)
       : directory_(invocation.plan.spool_directory),
+        left_out_(invocation.plan.tables.columns),
         stop_(stop),
         servers_(invocation.plan, invocation.connect_timeout, stop) {}
 
@@ -213,6 +217,8 @@ class Replay {
     options.server = servers_.info(steps::Side::target, "replay");
     options.direction = kDirection;
     options.token = replication::postgres::FencingToken(epoch_);
+    options.left_out = left_out_;
+    std::ranges::move(steps::kept_columns(servers_.target()), std::back_inserter(options.left_out.exclude));
     // Of tables that were read in snapshots of their own: what these showed is there already.
     for (const auto& pending : replication::snapshot::pending_snapshots(servers_.target())) {
       options.filters.push_back({pending.schema, pending.name, pending.snapshot, pending.marker});
@@ -248,6 +254,7 @@ class Replay {
 
   static constexpr const char* kDirection = "forward";
   const std::string& directory_;
+  const replication::catalog::ColumnFilter& left_out_;
   const base::Stop& stop_;
   steps::Servers servers_;
   std::int64_t epoch_ = 0;

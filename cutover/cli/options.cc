@@ -121,6 +121,8 @@ void forget_lists(const Arguments& arguments, Invocation& invocation) {
       invocation.plan.tables.exclude.clear();
     } else if (option->name == "map-role") {
       invocation.plan.role_map.clear();
+    } else if (option->name == "exclude-columns") {
+      invocation.plan.tables.columns.exclude.clear();
     }
   }
 }

@@ -9,6 +9,7 @@
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/reset.h"
 #include "replication/catalog/catalog.h"
+#include "replication/catalog/left_out.h"
 #include "replication/catalog/server.h"
 #include "sequences/sequences.h"
 
@@ -45,6 +46,9 @@ std::map<std::string, std::string> values_of(const plan::Plan& plan, const catal
       std::to_string(stored) + " tables, " + state::bytes_text(bytes) + ", " +
       std::to_string(plan.copy_jobs) + " at a time" +
       (largest == nullptr ? "" : "; largest " + largest->display() + " " + state::bytes_text(largest->bytes));
+  if (const auto columns = catalog::columns_left_out(source); !columns.empty()) {
+    values["copy"] += "; without " + check::list_text(columns, 20);
+  }
   values["indexes"] = std::to_string(plan.index_jobs) + " at a time";
   if (plan.content == plan::Content::data_only) {
     values["schema"] = values["indexes"] = "nothing: --data-only takes the target's as it is";

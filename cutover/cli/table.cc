@@ -163,6 +163,9 @@ void add_plan_options(std::vector<Option>& table) {
                        [](Invocation& i, const Value& v) { i.plan.tables.include.push_back(not_empty(v)); }));
   table.push_back(many("exclude", "PATTERN", "no tables like this",
                        [](Invocation& i, const Value& v) { i.plan.tables.exclude.push_back(not_empty(v)); }));
+  table.push_back(
+      many("exclude-columns", "PATTERN", "no columns like this, on schema.table.column",
+           [](Invocation& i, const Value& v) { i.plan.tables.columns.exclude.push_back(not_empty(v)); }));
   table.push_back(one("keyless", "", "refuse|full", "",
                       "tables without a key: refuse, or REPLICA IDENTITY FULL",
                       [](Invocation& i, const Value& v) {

@@ -78,6 +78,15 @@ void check_roles(const Plan& plan) {
   }
 }
 
+void check_columns(const Plan& plan) {
+  for (const auto& pattern : plan.tables.columns.exclude) {
+    if (std::count(pattern.begin(), pattern.end(), '.') < 2) {
+      throw base::UsageError(in(plan) + "exclude-columns wants schema.table.column, not '" + pattern + "'",
+                             "shell patterns may stand for each: *.*.note, app.audit.*_tmp");
+    }
+  }
+}
+
 std::string default_name(const Plan& plan) {
   const auto& side = plan.source.empty() ? plan.target : plan.source;
   for (const auto* keyword : {"dbname", "service", "user"}) {
@@ -189,6 +198,7 @@ void check_plan(Plan& plan, Sides needed) {
   check_content(plan);
   check_stream_objects(plan);
   check_roles(plan);
+  check_columns(plan);
   check_strategy(plan);
   check_sides(plan, needed);
   if (plan.name.empty()) {

@@ -75,11 +75,27 @@ Field tables_field(Plan& plan) {
   return map("tables",
              {texts("include", plan.tables.include, "shell patterns on schema.table; default: every table"),
               texts("exclude", plan.tables.exclude, "shell patterns on schema.table, stronger than include"),
+              texts("exclude-columns", plan.tables.columns.exclude,
+                    "shell patterns on schema.table.column: neither copied nor streamed"),
               choice("keyless", plan.keyless_full, {{"refuse", false}, {"full", true}},
                      "tables without a key: refuse, or set REPLICA IDENTITY FULL on them"),
               choice("unlogged", plan.unlogged_data, {{"data", true}, {"no-data", false}},
                      "unlogged tables: with their rows, or empty")},
              "which tables are moved");
+}
+
+Field schema_changes_field(Plan& plan) {
+  auto field = choice("schema-changes", plan.follow_schema, {{"stop", false}, {"apply", true}},
+                      "a table is changed in mid-stream: wait for a person, or follow what is proven safe");
+  field.read = [read = field.read](const Source& source, const Item& item) {
+    if (item.value.IsScalar() && item.value.Scalar() == "ignore") {
+      source.fail(item, item.path + " wants one of stop, apply: to ignore is a matter of single columns",
+                  "name them in tables: {exclude-columns: [schema.table.column]}; what matches is ignored "
+                  "under both, also a column that is added later");
+    }
+    read(source, item);
+  };
+  return field;
 }
 
 Field gates_field(Gates& gates) {
@@ -112,8 +128,7 @@ Fields plan_fields(Plan& plan) {
       connection("target", plan.target, "the server that shall have it"),
       text("strategy", plan.strategy, "how it is moved"),
       tables_field(plan),
-      choice("schema-changes", plan.follow_schema, {{"stop", false}, {"apply", true}},
-             "a table is changed in mid-stream: wait for a person, or follow what is proven safe"),
+      schema_changes_field(plan),
       word_or_map(
           "roles",
           {choice("missing", plan.create_roles, {{"create", true}, {"require", false}},

@@ -1,4 +1,5 @@
 // What a controller can be asked for, by its own verb or by another process through pgcutover.command.
+#include "cutover/check/check.h"
 #include "cutover/report/report.h"
 #include "cutover/steps/compare_live.h"
 #include "cutover/steps/controller.h"
@@ -10,6 +11,7 @@
 #include "cutover/steps/throttle.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/catalog/left_out.h"
 
 namespace cutover::steps {
 namespace {
@@ -57,14 +59,20 @@ plan::Plan with_gates(const plan::Plan& plan, const std::map<std::string, std::s
 }
 
 std::string not_compared_text(Context& context) {
+  constexpr std::size_t kNamed = 20;
+  const auto content = catalog::load(context.servers.source(), context.plan.tables);
   std::size_t unlogged = 0;
-  for (const auto& table : catalog::load(context.servers.source(), context.plan.tables).tables) {
+  for (const auto& table : content.tables) {
     unlogged += table.unlogged && table.stores_rows() ? 1 : 0;
   }
-  return unlogged == 0
-             ? ""
-             : std::to_string(unlogged) +
-                   " unlogged tables, which no stream carries, are compared inside the pause only\n";
+  const auto columns = catalog::columns_left_out(content);
+  return (columns.empty() ? ""
+                          : "not compared, being left out (exclude-columns): " +
+                                check::list_text(columns, kNamed) + "\n") +
+         (unlogged == 0
+              ? ""
+              : std::to_string(unlogged) +
+                    " unlogged tables, which no stream carries, are compared inside the pause only\n");
 }
 
 // Of both sides' tables: what a column gets by its DEFAULT when it is added never comes in the stream, so a

@@ -87,6 +87,7 @@ verify::Comparison compare_live(Context& context, Link& link,
   options.target = context.servers.info(Side::target, "verify");
   options.source_snapshot = from == Side::source ? near_snapshot : far_snapshot;
   options.target_snapshot = from == Side::source ? far_snapshot : near_snapshot;
+  options.left_out = context.plan.tables.columns;
   options.jobs = context.plan.copy_jobs;
   options.progress = progress;
   const sequences::Attribution attribution(context.servers.at(to));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cutover/check/check.h"
+#include "cutover/steps/columns.h"
 #include "cutover/steps/fence.h"
 #include "cutover/steps/finish.h"
 #include "cutover/steps/reset.h"
@@ -172,6 +173,7 @@ void Controller::refuse_when_ending() {
 void Controller::open_link() {
   auto& target = servers_.target();
   refuse_when_ending();
+  keep_columns(context_);
   const auto primary = primary_side(servers_.source(), target);
   const bool prepared = step_done(target, "way-back");
   switch_by_itself_ = !plan_.gates.manual && read_fence(target).switches == 0;

@@ -171,6 +171,9 @@ std::vector<report::LeftOutRecord> Preparation::left_out() {
   for (const auto& relation : catalog::left_out(source(), context_.plan.tables)) {
     list.push_back({relation.display(), "left out by include and exclude"});
   }
+  for (const auto& column : catalog::columns_left_out(source_catalog())) {
+    list.push_back({column, "left out by exclude-columns"});
+  }
   for (const auto& table : source_catalog().tables) {
     if (table.unlogged && table.stores_rows() && !context_.plan.unlogged_data) {
       list.push_back({table.display(), "unlogged, and made empty as asked"});

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "cutover/steps/columns.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publication_watch.h"
 #include "cutover/steps/sequence_watch.h"
@@ -174,6 +175,7 @@ base::Findings handover_findings(Context& context, Side from, Link& link) {
   schema_findings(context, from, findings);
   sequence_findings(context, from, findings);
   duplicate_findings(context, from, findings);
+  column_findings(context, from, findings);
   if (from == Side::source) {
     index_findings(context, findings);
   }

@@ -50,6 +50,7 @@ Link::Link(const Servers& servers, const LinkOptions& options)
   apply.direction = direction_from(from_);
   apply.token = options.token;
   apply.filters = options.filters;
+  apply.left_out = options.left_out;
   apply.misfit_budget = kMisfit;
   apply.on_filter_passed = options.on_filter_passed;
   if (schema_changes_) {

@@ -30,6 +30,7 @@ struct LinkOptions {
   replication::stream::Lineage lineage;
   postgres::FencingToken token;
   std::vector<replication::apply::SnapshotFilter> filters;
+  replication::catalog::ColumnFilter left_out;
   std::function<void(const std::string& marker)> on_filter_passed;  // apply's thread
   replication::stream::Spool* spool = nullptr;    // running; receives in the link's place and outlives it
   base::Lsn applied;                              // with a spool: what the target has

@@ -137,7 +137,8 @@ LinkOptions Preparation::link_options(Side from) {
   options.run = context_.plan.name;
   options.binary =
       publisher_side.server_version() >= 140000 &&
-      std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.binary_safe(); });
+      std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.streams_binary(); });
+  options.left_out = context_.plan.tables.columns;
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
   options.lineage = follow_failover(context_, from);
   options.token = context_.token;

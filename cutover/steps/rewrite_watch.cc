@@ -1,4 +1,5 @@
 // The half of schema_changes.h that looks at files.
+#include "cutover/check/check.h"
 #include "cutover/steps/schema_changes.h"
 #include "replication/base/log.h"
 #include "replication/postgres/transaction.h"
@@ -86,6 +87,10 @@ void RewriteWatch::look(Side side, bool takes_writes) {
             .integer(file.columns));
     changed = true;
   }
+  if (takes_writes && !context_.plan.tables.columns.exclude.empty()) {
+    left_out_ = check::columns_left_out(std::string(to_string(side)),
+                                        catalog::load(connection, context_.plan.tables));
+  }
   known.xid = xid;
   known.digest = digest;
   if (changed) {
@@ -120,6 +125,9 @@ base::Findings RewriteWatch::findings() {
                           value + ": values that it computed aren't in the stream",
                           "`pgcutover verify`; where it differs, `pgcutover resync --table " + table + "`"});
     }
+  }
+  if (left_out_) {
+    findings.push_back(*left_out_);
   }
   return findings;
 }

@@ -172,7 +172,14 @@ Mend SchemaChanges::mend(const CachedRelation& relation, base::Lsn commit_lsn) {
       work.filenode = static_cast<base::Oid>(file.integer(0, 0));
       work.columns = static_cast<int>(file.integer(0, 1));
     }
+    const auto& left_out = context_.plan.tables.columns;
+    const auto known_as = left_out.exclude.empty()
+                              ? std::string()
+                              : evolution::filter_name(work.far, relation.schema, relation.name);
     for (const auto& column : relation.columns) {
+      if (left_out.leaves_out(known_as, column.name)) {
+        continue;  // whether there or not: nothing is written to it
+      }
       if (auto statement = statement_for(work, column); !statement.empty()) {
         work.now.push_back(std::move(statement));
       }

@@ -9,6 +9,7 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,8 @@ class RewriteWatch {
   void tend(Side from, bool now = false);
   // A comparison was equal: what was rewritten before counts no more.
   void settled();
-  // For the status: one for each table that has to be compared.
+  // For the status: one for each table that has to be compared, and one for the columns that are left out,
+  // those that were added meanwhile among them.
   base::Findings findings();
   // Whether the side that takes writes may have tables since this was last answered by took_new_tables().
   bool new_tables() const { return new_tables_; }
@@ -83,6 +85,7 @@ class RewriteWatch {
   Known source_, target_;
   base::Clock::time_point looked_{};
   bool new_tables_ = true;
+  std::optional<base::Finding> left_out_;
 };
 
 }  // namespace cutover::steps

@@ -245,7 +245,8 @@ void Controller::refresh_status(state::Status& status) {
   }
   std::erase_if(status.findings, [](const base::Finding& finding) {
     return finding.id == "table-rewritten" || finding.id == "schema-change-followed" ||
-           finding.id == "publication-changed" || finding.id == "matview-stale";
+           finding.id == "publication-changed" || finding.id == "matview-stale" ||
+           finding.id == "columns-left-out";
   });
   for (auto& finding : stale_findings(servers_.target())) {
     status.findings.push_back(std::move(finding));

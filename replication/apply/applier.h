@@ -25,6 +25,7 @@
 #include "replication/apply/ledger.h"
 #include "replication/base/deadline.h"
 #include "replication/base/lsn.h"
+#include "replication/catalog/catalog.h"
 #include "replication/pgoutput/relation_cache.h"
 #include "replication/postgres/conninfo.h"
 #include "replication/postgres/fencing_token.h"
@@ -52,6 +53,8 @@ struct ApplierOptions {
   std::string direction = "forward";  // row of pgcutover.progress
   postgres::FencingToken token;
   std::vector<SnapshotFilter> filters;
+  // Columns that are never written: an UPDATE keeps what a row has in them, an INSERT leaves the default.
+  catalog::ColumnFilter left_out;
   std::size_t batch_changes_max = 100'000;
   std::size_t batch_bytes_max = std::size_t{32} << 20;
   base::milliseconds retry_budget{300'000};

@@ -81,7 +81,8 @@ Row merged(Row older, Row newer, ColumnArena& arena) {
 // The changes of one keyed table within a segment. Each call returns false where the model doesn't hold.
 class TableCompaction {
  public:
-  TableCompaction(const TargetTable& table, ColumnArena& arena) : table_(table), arena_(arena) {}
+  TableCompaction(const TargetTable& table, ColumnArena& arena)
+      : table_(table), arena_(arena), own_columns_(table.has_own_columns()) {}
 
   bool add(const Change& change) {
     switch (change.kind) {
@@ -150,6 +151,11 @@ class TableCompaction {
     return true;
   }
   bool move(const Change& change) {
+    // What only the target has of a row can't be inserted again with it: such a row gets its new key in
+    // place.
+    if (own_columns_ && state_of(change.old_row).now != KeyState::Now::inserted) {
+      return false;
+    }
     Row last;
     if (!remove(change.old_row, true, &last)) {
       return false;
@@ -160,6 +166,7 @@ class TableCompaction {
 
   const TargetTable& table_;
   ColumnArena& arena_;
+  const bool own_columns_;
   KeyMap keys_;
   std::string scratch_;
   std::int64_t folded_ = 0;

@@ -107,12 +107,14 @@ std::string joined_old(const TargetTable& table) {
   return table.matching == Matching::key ? rows_of(table, "$1", "o") : "";
 }
 
-// The columns of INSERT; `value` gives the expression for each.
+// The columns of INSERT; `value` gives the expression for each. `own`: also those that only the target has.
+enum class Own { left_to_default, given };
 template <typename Value>
-std::string insert_from(const TargetTable& table, const std::string& source, Value value) {
+std::string insert_from(const TargetTable& table, const std::string& source, Value value,
+                        Own own = Own::left_to_default) {
   std::string names, values;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    if (table.columns[i].written()) {
+    if (table.columns[i].written() || (own == Own::given && table.columns[i].own())) {
       append_separated(names, ", ", quote_identifier(table.columns[i].name));
       append_separated(values, ", ", value(i));
     }
@@ -189,9 +191,14 @@ std::string replace_one_sql(const TargetTable& table, const Mask& unchanged) {
   const std::string removed = "WITH removed AS (DELETE FROM " + only(table) + " AS t" +
                               (old_rows.empty() ? "" : " USING " + old_rows) + " WHERE " + one_row(table) +
                               " RETURNING t.*) ";
-  return removed + insert_from(table, "removed AS r, " + rows_of(table, "$2", "n"), [&](std::size_t i) {
-           return (masked(unchanged, i) ? "r." : "n.") + quote_identifier(table.columns[i].name);
-         });
+  return removed + insert_from(
+                       table, "removed AS r, " + rows_of(table, "$2", "n"),
+                       [&](std::size_t i) {
+                         const auto& column = table.columns[i];
+                         return (column.own() || masked(unchanged, i) ? "r." : "n.") +
+                                quote_identifier(column.name);
+                       },
+                       Own::given);
 }
 
 std::string delete_one_sql(const TargetTable& table) {

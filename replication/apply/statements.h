@@ -35,8 +35,8 @@ std::string update_sql(const TargetTable& table, const Mask& unchanged, Given gi
 // One row: $1 = array of the old row, $2 = array of the new one. Found by key, first of key or whole row, as
 // the table's matching says; sets the key too.
 std::string update_one_sql(const TargetTable& table, const Mask& unchanged);
-// One row, deleted and inserted again with its unsent values kept: identity ALWAYS columns can't be SET. $1,
-// $2 likewise.
+// One row, deleted and inserted again with its unsent values and those that only the target has: identity
+// ALWAYS columns can't be SET. $1, $2 likewise.
 std::string replace_one_sql(const TargetTable& table, const Mask& unchanged);
 // One row: $1 = array of the old row.
 std::string delete_one_sql(const TargetTable& table);

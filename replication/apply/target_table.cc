@@ -59,6 +59,10 @@ bool TargetTable::is_key(std::size_t target) const {
                      [&](const KeyColumn& column) { return column.target == target; });
 }
 
+bool TargetTable::has_own_columns() const {
+  return std::any_of(columns.begin(), columns.end(), [](const TargetColumn& column) { return column.own(); });
+}
+
 bool TargetTable::found_like(const TargetTable& other) const {
   return matching == other.matching &&
          std::equal(key.begin(), key.end(), other.key.begin(), other.key.end(),
@@ -69,8 +73,7 @@ bool TargetTable::same_shape(const TargetTable& other) const {
   return oid == other.oid && row_type == other.row_type && array_type == other.array_type &&
          qualified == other.qualified && row_type_name == other.row_type_name &&
          partitioned == other.partitioned && matching == other.matching && identity == other.identity &&
-         columns == other.columns && target_of == other.target_of && key == other.key &&
-         identity_always == other.identity_always;
+         columns == other.columns && key == other.key && identity_always == other.identity_always;
 }
 
 std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch) {

@@ -38,13 +38,15 @@ struct TargetColumn {
   std::string type_name;   // format_type()
   char identity = '\0';    // 'a' ALWAYS, 'd' BY DEFAULT
   bool generated = false;  // never written
-  int source = -1;         // index of the source's column; -1 = the target has it alone
+  int source = -1;         // index of the source's column; -1 = the target has it alone, or it is left out
   // Rows travel with this type instead: a domain's base, or what the source has where the target's is wider.
   // The statement then casts, as an assignment. 0 = `type`.
   base::Oid sent_as = 0;
   std::string sent_as_name = {};
 
   bool written() const { return source >= 0 && !generated; }
+  // A value that the other side doesn't send, and that no change from there may touch.
+  bool own() const { return source < 0 && !generated; }
   base::Oid sent_type() const { return sent_as == 0 ? type : sent_as; }
   bool operator==(const TargetColumn&) const = default;
 };
@@ -67,11 +69,11 @@ struct TargetTable {
   Matching matching = Matching::none;
   pgoutput::ReplicaIdentity identity = pgoutput::ReplicaIdentity::default_;
   std::vector<TargetColumn> columns;  // live ones in the order of the row type
-  std::vector<int> target_of;         // source column -> target column
   std::vector<KeyColumn> key;
   bool identity_always = false;  // a written column is GENERATED ALWAYS AS IDENTITY
 
   bool is_key(std::size_t target) const;
+  bool has_own_columns() const;
   // By the same columns of the source and in the same way.
   bool found_like(const TargetTable& other) const;
   // All but the id.

@@ -139,13 +139,16 @@ void check_type(const TargetTable& table, TargetColumn& target, const pgoutput::
       .at("table " + table.display);
 }
 
+using LeavesOut = std::function<bool(const std::string& column)>;
+
 // The only column here that the stream has no more: most likely the new one's former name.
-std::optional<std::string> renamed_from(const CachedRelation& relation, const TargetTable& table) {
+std::optional<std::string> renamed_from(const CachedRelation& relation, const TargetTable& table,
+                                        const LeavesOut& leaves_out) {
   std::optional<std::string> only;
   for (const auto& column : table.columns) {
     const bool streamed = std::any_of(relation.columns.begin(), relation.columns.end(),
                                       [&](const auto& source) { return source.name == column.name; });
-    if (streamed || column.generated) {
+    if (streamed || column.generated || leaves_out(column.name)) {
       continue;
     }
     if (only) {
@@ -156,9 +159,22 @@ std::optional<std::string> renamed_from(const CachedRelation& relation, const Ta
   return only;
 }
 
-void map_columns(const CachedRelation& relation, TargetTable& table, postgres::Connection& connection) {
+void map_columns(const CachedRelation& relation, TargetTable& table, const LeavesOut& leaves_out,
+                 postgres::Connection& connection) {
   for (std::size_t i = 0; i < relation.columns.size(); ++i) {
     const auto& source = relation.columns[i];
+    if (leaves_out(source.name)) {
+      if (source.key && relation.identity != ReplicaIdentity::full) {
+        throw TargetMisfit(
+            "column " + quote_identifier(source.name) + " of " + table.display +
+                " is left out (exclude-columns), and where the changes come from it has become "
+                "a part of the replica identity: no row can be found by it",
+            "`pgcutover cancel`, and begin again without leaving it out")
+            .on(connection.server())
+            .at("table " + table.display);
+      }
+      continue;
+    }
     const auto found = std::find_if(table.columns.begin(), table.columns.end(),
                                     [&](const TargetColumn& column) { return column.name == source.name; });
     if (found == table.columns.end()) {
@@ -169,7 +185,7 @@ void map_columns(const CachedRelation& relation, TargetTable& table, postgres::C
               ? "..."
               : connection.one_value("SELECT pg_catalog.format_type($1::pg_catalog.oid, $2::pg_catalog.int4)",
                                      params);
-      const auto was = renamed_from(relation, table);
+      const auto was = renamed_from(relation, table, leaves_out);
       throw TargetMisfit(
           "column " + quote_identifier(source.name) + " of " + table.display +
               " is in the stream but doesn't exist here",
@@ -182,7 +198,6 @@ void map_columns(const CachedRelation& relation, TargetTable& table, postgres::C
           .at("table " + table.display);
     }
     found->source = static_cast<int>(i);
-    table.target_of.push_back(static_cast<int>(found - table.columns.begin()));
     if (!found->generated) {
       check_type(table, *found, source, connection);
       table.identity_always = table.identity_always || found->identity == 'a';
@@ -292,7 +307,8 @@ const TargetTable& TargetTables::refresh(const TargetTable& table, const Load& l
   return fresh.table;
 }
 
-TargetTable load_target_table(postgres::Connection& connection, const CachedRelation& relation) {
+TargetTable load_target_table(postgres::Connection& connection, const CachedRelation& relation,
+                              const catalog::ColumnFilter& filter) {
   TargetTable table;
   table.schema = relation.schema;
   table.name = relation.name;
@@ -301,7 +317,12 @@ TargetTable load_target_table(postgres::Connection& connection, const CachedRela
   table.identity = relation.identity;
   load_identity(connection, relation, table);
   load_columns(connection, table);
-  map_columns(relation, table, connection);
+  const auto known_as = filter.exclude.empty()
+                            ? table.display
+                            : catalog::filter_name(connection, relation.schema, relation.name);
+  map_columns(
+      relation, table, [&](const std::string& column) { return filter.leaves_out(known_as, column); },
+      connection);
   choose_key(relation, table, connection);
   choose_row_type(connection, table);
   if (const auto loud = firing_when_applied(connection, table.oid); !loud.empty()) {

@@ -13,6 +13,7 @@
 
 #include "replication/apply/target_table.h"
 #include "replication/base/error.h"
+#include "replication/catalog/catalog.h"
 #include "replication/pgoutput/relation_cache.h"
 #include "replication/postgres/connection.h"
 
@@ -24,8 +25,10 @@ class TargetMisfit : public base::TypedError<TargetMisfit> {
   using TypedError::TypedError;
 };
 
-// Reads the table that `relation` is applied to. Throws TargetMisfit as said above.
-TargetTable load_target_table(postgres::Connection& connection, const pgoutput::CachedRelation& relation);
+// Reads the table that `relation` is applied to. Columns that `filter` leaves out are never written, whether
+// either side has them or not. Throws TargetMisfit as said above.
+TargetTable load_target_table(postgres::Connection& connection, const pgoutput::CachedRelation& relation,
+                              const catalog::ColumnFilter& filter = {});
 
 // Keeps one TargetTable for each relation and shape. Pointers live as long as this object.
 class TargetTables {

@@ -94,8 +94,9 @@ const TargetTable& Worker::look_up(const pgoutput::CachedRelation& relation) {
   return until_it_fits(&relation, [&]() -> const TargetTable& {
     const TargetTable* table = nullptr;
     settle(std::nullopt, [&] {
-      table = &tables_.get(
-          relation, [&](const auto& wanted) { return load_target_table(session_.connection(), wanted); });
+      table = &tables_.get(relation, [&](const auto& wanted) {
+        return load_target_table(session_.connection(), wanted, options_.left_out);
+      });
       return TargetPosition{};
     });
     return *table;
@@ -108,8 +109,9 @@ bool Worker::reload_tables() {
     return &until_it_fits(nullptr, [&]() -> const TargetTable& {
       const TargetTable* now = nullptr;
       settle(std::nullopt, [&] {
-        now = &tables_.refresh(
-            *table, [&](const auto& wanted) { return load_target_table(session_.connection(), wanted); });
+        now = &tables_.refresh(*table, [&](const auto& wanted) {
+          return load_target_table(session_.connection(), wanted, options_.left_out);
+        });
         return TargetPosition{};
       });
       return *now;

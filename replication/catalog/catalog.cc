@@ -19,6 +19,10 @@ bool Table::binary_safe() const {
   return std::ranges::all_of(columns, [](const Column& c) { return c.generated || c.binary_safe; });
 }
 
+bool Table::streams_binary() const {
+  return binary_safe() && std::ranges::all_of(left_out, [](const Column& c) { return c.binary_safe; });
+}
+
 bool TableFilter::matches(std::string_view display_name) const {
   const std::string name(display_name);
   const auto hit = [&name](const std::string& pattern) {
@@ -27,6 +31,15 @@ bool TableFilter::matches(std::string_view display_name) const {
   if (std::ranges::any_of(exclude, hit))
     return false;
   return include.empty() || std::ranges::any_of(include, hit);
+}
+
+bool ColumnFilter::leaves_out(std::string_view filter_name, std::string_view column) const {
+  if (exclude.empty()) {
+    return false;
+  }
+  const std::string name = std::string(filter_name) + "." + std::string(column);
+  return std::ranges::any_of(
+      exclude, [&](const std::string& pattern) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
 }
 
 std::string literal_pattern(std::string_view display_name) {

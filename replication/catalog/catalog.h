@@ -37,9 +37,11 @@ struct Table {
   TableKind kind = TableKind::ordinary;
   bool partition = false;  // a leaf or an inner node of a partitioned table
   base::Oid root = 0;      // topmost partitioned table where `partition`, else 0
+  std::string root_name;   // its display name
   bool unlogged = false;
-  char replica_identity = 'd';  // d, n, f, i
-  std::vector<Column> columns;  // live ones, by attnum
+  char replica_identity = 'd';   // d, n, f, i
+  std::vector<Column> columns;   // live ones that the filter doesn't leave out, by attnum
+  std::vector<Column> left_out;  // live ones that it does: neither copied, streamed nor compared
   // Columns of the replica identity index or, under 'd' and 'f', of the primary key. Empty where PostgreSQL
   // takes none for the identity: no index, a DEFERRABLE primary key, REPLICA IDENTITY NOTHING.
   std::vector<std::string> key;
@@ -53,14 +55,23 @@ struct Table {
 
   std::string qualified() const;  // quoted: "public"."orders"
   std::string display() const;    // for people: public.orders
+  // By what filters know it: a partition goes where its root goes.
+  std::string filter_name() const { return root_name.empty() ? display() : root_name; }
   bool keyless() const { return key.empty(); }
   bool stores_rows() const { return kind == TableKind::ordinary; }
-  bool binary_safe() const;  // every non-generated column is
+  bool binary_safe() const;     // every non-generated column is
+  bool streams_binary() const;  // also those left out, which the server sends all the same
+};
+
+struct ColumnFilter {                // shell patterns on "schema.table.column"
+  std::vector<std::string> exclude;  // empty = nothing is left out
+  bool leaves_out(std::string_view filter_name, std::string_view column) const;
 };
 
 struct TableFilter {                 // shell patterns on "schema.table"; exclude wins
   std::vector<std::string> include;  // empty = everything
   std::vector<std::string> exclude;
+  ColumnFilter columns = {};
   bool matches(std::string_view display_name) const;
 };
 // The pattern that matches exactly this name.
@@ -92,5 +103,7 @@ struct Catalog {
 };
 
 Catalog load(postgres::Connection& connection, const TableFilter& filter = {});
+// Table::filter_name() of one table as this server has it; its own where there is no such table.
+std::string filter_name(postgres::Connection& connection, std::string_view schema, std::string_view name);
 
 }  // namespace replication::catalog

@@ -27,4 +27,15 @@ struct Need {
 // What is moved and refers to one of `gone`: the target couldn't make it.
 std::vector<Need> needs_of(postgres::Connection& connection, const std::vector<Relation>& gone);
 
+// "app.orders.note": columns of tables that are moved which the filter leaves out. Those of partitions under
+// their root's name, each once; by name.
+std::vector<std::string> columns_left_out(const Catalog& catalog);
+
+struct ColumnNeed {
+  std::string table, column;  // display name, name
+  std::string why;            // "is NOT NULL without a default"
+};
+// Those of them that a row can't be without on this server, or that its rows are found, placed or checked by.
+std::vector<ColumnNeed> column_needs(postgres::Connection& connection, const Catalog& catalog);
+
 }  // namespace replication::catalog

@@ -63,8 +63,9 @@ std::vector<Table> load_tables(postgres::Connection& connection, const TableFilt
     t.kind = rows.view(i, 3) == "p" ? TableKind::partitioned : TableKind::ordinary;
     t.partition = rows.boolean(i, 4);
     t.root = rows.oid(i, 5);
+    t.root_name = rows.text(i, 6);
     // A partition goes where its root goes: the publication lists the root.
-    if (!filter.matches(t.root != 0 ? rows.text(i, 6) : t.display()))
+    if (!filter.matches(t.filter_name()))
       continue;
     t.unlogged = rows.boolean(i, 7);
     t.replica_identity = rows.view(i, 8).at(0);
@@ -81,8 +82,8 @@ std::vector<Table> load_tables(postgres::Connection& connection, const TableFilt
   return tables;
 }
 
-void load_columns(postgres::Connection& connection, const Types& types, const Position& at,
-                  std::vector<Table>& tables) {
+void load_columns(postgres::Connection& connection, const Types& types, const ColumnFilter& filter,
+                  const Position& at, std::vector<Table>& tables) {
   const postgres::Result rows = connection.exec("WITH " + kTablesCte + R"(
     SELECT a.attrelid, a.attname, a.attnum, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
            a.attnotnull, a.attidentity, a.attgenerated, a.atttypmod
@@ -104,7 +105,9 @@ void load_columns(postgres::Connection& connection, const Types& types, const Po
     c.generated = !rows.view(i, 7).empty();
     c.binary_safe = types.binary_safe(c.type);
     c.has_equality = types.has_equality(c.type);
-    tables[place->second].columns.push_back(std::move(c));
+    Table& table = tables[place->second];
+    const bool left_out = !c.generated && filter.leaves_out(table.filter_name(), c.name);
+    (left_out ? table.left_out : table.columns).push_back(std::move(c));
   }
 }
 
@@ -240,7 +243,7 @@ Catalog load_all(postgres::Connection& connection, const TableFilter& filter, Si
   for (std::size_t i = 0; i < catalog.tables.size(); ++i)
     at.emplace(catalog.tables[i].oid, i);
   const Types types = load_types(connection, kTablesCte);
-  load_columns(connection, types, at, catalog.tables);
+  load_columns(connection, types, filter.columns, at, catalog.tables);
   load_keys(connection, at, catalog.tables);
   catalog.foreign_keys = load_foreign_keys(connection, at, catalog.tables);
   catalog.matviews = load_matviews(connection, filter);
@@ -265,6 +268,17 @@ Catalog load(postgres::Connection& connection, const TableFilter& filter) {
 
 Catalog load_without_sizes(postgres::Connection& connection, const TableFilter& filter) {
   return load_all(connection, filter, Sizes::left_out);
+}
+
+std::string filter_name(postgres::Connection& connection, std::string_view schema, std::string_view name) {
+  const auto root = connection.maybe_value(
+      "SELECT rn.nspname || '.' || r.relname FROM pg_catalog.pg_class c "
+      "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+      "JOIN pg_catalog.pg_class r ON r.oid = pg_catalog.pg_partition_root(c.oid) "
+      "JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace "
+      "WHERE c.relispartition AND n.nspname = $1 AND c.relname = $2",
+      {schema, name});
+  return root ? *root : std::string(schema) + "." + std::string(name);
 }
 
 }  // namespace replication::catalog

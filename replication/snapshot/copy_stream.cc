@@ -30,6 +30,10 @@ std::string columns(const catalog::Table& table) {
 // COPY has no empty list; without one it means every ordinary column.
 std::string column_list(const catalog::Table& table) {
   const auto list = columns(table);
+  if (list.empty() && !table.left_out.empty()) {
+    throw Error("every column of " + table.display() + " is left out",
+                "leave the table out (--exclude), or one column less");
+  }
   return list.empty() ? "" : " (" + list + ")";
 }
 

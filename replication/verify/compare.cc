@@ -54,8 +54,8 @@ class Run {
 
   void job(base::Stop& stop) noexcept {
     try {
-      Side source(options_.source, "source", options_.source_snapshot, stop);
-      Side target(options_.target, "target", options_.target_snapshot, stop);
+      Side source(options_.source, "source", options_.source_snapshot, options_.left_out, stop);
+      Side target(options_.target, "target", options_.target_snapshot, options_.left_out, stop);
       for (auto next = next_.fetch_add(1); next < order_.size(); next = next_.fetch_add(1)) {
         const auto index = order_[next];
         results_[index] = compare_table(source, target, *tables_[index]);
@@ -115,6 +115,13 @@ TableResult Run::compare_table(Side& source, Side& target, const catalog::Table&
   }
   source.end_table();
   target.end_table();
+  if (!table.left_out.empty()) {
+    std::string without;
+    for (const auto& column : table.left_out) {
+      without += (without.empty() ? "without " : ", ") + column.name;
+    }
+    result.detail = without + (result.detail.empty() ? "" : "; ") + result.detail;
+  }
   return result;
 }
 

@@ -30,12 +30,15 @@ struct TableResult {
   std::string table;  // display name
   Verdict verdict = Verdict::not_compared;
   std::int64_t source_rows = 0, target_rows = 0;
-  std::string detail;  // why not compared; for differences, up to `keys_max` differing rows by key
+  // Why not compared; for differences, up to `keys_max` differing rows by key. Before it the columns that are
+  // left out.
+  std::string detail;
 };
 
 struct CompareOptions {
   postgres::ConnInfo source, target;
   std::string source_snapshot, target_snapshot;  // exported ones; empty = a snapshot of the session's own
+  catalog::ColumnFilter left_out;                // columns that either side may have and that aren't compared
   int jobs = 2;
   int keys_max = 10;                                                    // differing keys to list per table
   std::function<void(std::int64_t done, std::int64_t total)> progress;  // tables; serialised

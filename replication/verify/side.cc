@@ -41,8 +41,8 @@ std::vector<std::string> missing_from(const std::vector<std::string>& some,
 }  // namespace
 
 Side::Side(const postgres::ConnInfo& info, const std::string& server, const std::string& snapshot,
-           const base::Stop& stop)
-    : connection_(postgres::Connection::open(info, session_options(server), stop)) {
+           const catalog::ColumnFilter& left_out, const base::Stop& stop)
+    : connection_(postgres::Connection::open(info, session_options(server), stop)), left_out_(left_out) {
   connection_.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   if (snapshot.empty()) {
     connection_.one_value("SELECT 1");  // the snapshot is taken by the first query: now, for all tables
@@ -81,7 +81,9 @@ std::optional<std::string> Side::column_mismatch(const catalog::Table& table, ba
       {std::to_string(oid)});
   std::vector<std::string> here;
   for (int row = 0; row < rows.rows(); ++row) {
-    here.push_back(rows.text(row, 0));
+    if (!left_out_.leaves_out(table.filter_name(), rows.view(row, 0))) {
+      here.push_back(rows.text(row, 0));
+    }
   }
   const auto expected = compared_columns(table);
   const auto missing = missing_from(expected, here);

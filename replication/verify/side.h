@@ -22,8 +22,9 @@ struct Digest {
 class Side {
  public:
   // Opens the session and its snapshot: the exported one named, or one of its own where `snapshot` is empty.
+  // Columns that `left_out`, which outlives this, leaves out may be there or not.
   Side(const postgres::ConnInfo& info, const std::string& server, const std::string& snapshot,
-       const base::Stop& stop);
+       const catalog::ColumnFilter& left_out, const base::Stop& stop);
 
   // Readies `table` for reading: locks it against changes of its definition, and makes sure that the snapshot
   // sees all its rows and that it has the columns that are compared. Returns why it can't be compared, if it
@@ -38,6 +39,7 @@ class Side {
  private:
   std::optional<std::string> column_mismatch(const catalog::Table& table, base::Oid oid);
   postgres::Connection connection_;
+  const catalog::ColumnFilter& left_out_;
 };
 
 }  // namespace replication::verify

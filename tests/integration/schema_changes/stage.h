@@ -25,22 +25,22 @@ inline Deadline seconds(int count) {
 }
 
 inline harness::Cluster& server(bool source) {
-  static harness::Cluster first({.name = "source"}), second({.name = "target"});
+  const std::vector<std::string> conf{"max_replication_slots = 20", "max_wal_senders = 20"};
+  static harness::Cluster first({.name = "source", .conf = conf}), second({.name = "target", .conf = conf});
   return source ? first : second;
 }
 
 class Stage {
  public:
-  Stage(const std::string& name, const std::string& policy, const std::string& sql) : name_(name) {
+  // `tables`: what the plan says of them.
+  Stage(const std::string& name, const std::string& policy, const std::string& sql,
+        const std::string& tables = "keyless: full")
+      : name_(name), policy_(policy) {
     for (const bool side : {true, false}) {
       server(side).sql("postgres", "CREATE DATABASE " + name);
     }
     server(true).connect(name).exec(sql);
-    harness::write_file(
-        directory_.path() / "plan.yaml",
-        "name: " + name + "\nsource: \"" + server(true).conninfo(name) + "\"\ntarget: \"" +
-            server(false).conninfo(name) + "\"\nschema-changes: " + policy +
-            "\ntables: {keyless: full}\ngates: {max-pause: 45s, max-lag: 45s, lock-limit: 45s}\n");
+    write_plan(tables);
     run_ = std::make_unique<Tool>(arguments("run", {}));
     wait_state("ready");
   }
@@ -49,6 +49,12 @@ class Stage {
       run_->terminate();
       run_->wait(seconds(180));
     }
+  }
+  void write_plan(const std::string& tables) {
+    harness::write_file(directory_.path() / "plan.yaml",
+                        "name: " + name_ + "\nsource: \"" + server(true).conninfo(name_) + "\"\ntarget: \"" +
+                            server(false).conninfo(name_) + "\"\nschema-changes: " + policy_ + "\ntables: {" +
+                            tables + "}\n");
   }
   void source(const std::string& sql) { server(true).connect(name_).exec(sql); }
   void target(const std::string& sql) { server(false).connect(name_).exec(sql); }
@@ -111,7 +117,7 @@ class Stage {
   }
 
  private:
-  std::string name_;
+  std::string name_, policy_;
   harness::TempDir directory_{"pgcut-schema"};
   std::unique_ptr<Tool> run_;
 };

@@ -376,8 +376,9 @@ TEST_CASE("buckets are divided until they are small enough to fetch") {
   pair.on_target("UPDATE t SET v = 0 WHERE id = 1234; DELETE FROM t WHERE id = 77");
   const auto table = pair.tables().at(0);
   const TableSql sql(table);
-  Side source(pair.info(Pair::source()), "source", "", base::Stop::never());
-  Side target(pair.info(Pair::target()), "target", "", base::Stop::never());
+  const catalog::ColumnFilter none;
+  Side source(pair.info(Pair::source()), "source", "", none, base::Stop::never());
+  Side target(pair.info(Pair::target()), "target", "", none, base::Stop::never());
   DifferenceLimits limits;
   limits.bucket_bits_max = 3;
   limits.fetched_rows_max = 5;

@@ -272,6 +272,28 @@ TEST_CASE("what contradicts the model is not compacted") {
   CHECK_FALSE(compact(world.batch).compactable);
 }
 
+TEST_CASE("a row whose key moves keeps what only the target has: it isn't made anew") {
+  auto table = apply_fixtures::table({"k", "a", "b", "own"}, 1);
+  table.columns[3].source = -1;
+  SUBCASE("one that was there before") {
+    World world(table);
+    world.move("1", {"2", "a", "b"});
+    CHECK_FALSE(compact(world.batch).compactable);
+  }
+  SUBCASE("one that the batch changed") {
+    World world(table);
+    world.update({"1", "a", "b"});
+    world.move("1", {"2", "a", "b"});
+    CHECK_FALSE(compact(world.batch).compactable);
+  }
+  SUBCASE("one that the batch inserted has nothing to keep") {
+    World world(table);
+    world.insert({"1", "a", "b"});
+    world.move("1", {"2", "a", "c"});
+    CHECK(compact(world.batch).compactable);
+  }
+}
+
 TEST_CASE("rows are sent in the order of their keys") {
   World world;
   for (const auto* key : {"10", "9", "100", "1"}) {

@@ -32,7 +32,6 @@ inline TargetTable table(const std::vector<std::string>& columns, std::size_t ke
   made.matching = matching;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     made.columns.push_back({columns[i], 25, -1, "text", '\0', false, static_cast<int>(i)});
-    made.target_of.push_back(static_cast<int>(i));
     if (i < keys) {
       made.key.push_back({i, i, "OPERATOR(\"pg_catalog\".=)"});
     }

@@ -52,6 +52,22 @@ TEST_CASE("columns that were not sent, keys and generated columns are not set") 
   CHECK(insert_sql(table).find("\"g\"") == std::string::npos);
 }
 
+TEST_CASE("what only the target has is never written, and kept where a row is replaced") {
+  auto table = apply_fixtures::table({"id", "own", "a"}, 1);
+  table.columns[1].source = -1;
+  for (const auto& sql : {insert_sql(table), update_sql(table, {}), update_one_sql(table, {})}) {
+    CHECK_MESSAGE(sql.find("own") == std::string::npos, sql);
+  }
+  CHECK(insert_sql(table, Given::values).find("own") == std::string::npos);
+  const auto replaced = replace_one_sql(table, {});
+  CHECK_MESSAGE(
+      replaced.find(R"(("id", "own", "a") OVERRIDING SYSTEM VALUE SELECT n."id", r."own", n."a")") !=
+          std::string::npos,
+      replaced);
+  table.columns[1].generated = true;
+  CHECK(replace_one_sql(table, {}).find("own") == std::string::npos);
+}
+
 TEST_CASE("an identity ALWAYS column is compared instead of set") {
   auto table = apply_fixtures::table({"id", "a", "n"}, 1);
   table.columns[2].identity = 'a';

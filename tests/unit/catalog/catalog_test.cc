@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include "replication/catalog/left_out.h"
+
 using replication::catalog::Catalog;
 using replication::catalog::Column;
+using replication::catalog::ColumnFilter;
 using replication::catalog::Table;
 using replication::catalog::TableFilter;
 using replication::catalog::TableKind;
@@ -44,6 +47,35 @@ TEST_CASE("patterns are whole names, not prefixes") {
   CHECK_FALSE(filter.matches("public.orders"));
   CHECK(filter.matches("s1.x7"));
   CHECK_FALSE(filter.matches("s1.xy"));
+}
+
+TEST_CASE("columns are left out by schema, table and name; of partitions by their root's") {
+  const ColumnFilter none;
+  CHECK_FALSE(none.leaves_out("app.orders", "note"));
+  const ColumnFilter filter{{"app.orders.note", "app.audit.*_tmp", "*.*.secret"}};
+  CHECK(filter.leaves_out("app.orders", "note"));
+  CHECK_FALSE(filter.leaves_out("app.orders", "note2"));
+  CHECK_FALSE(filter.leaves_out("other.orders", "note"));
+  CHECK(filter.leaves_out("app.audit", "a_tmp"));
+  CHECK_FALSE(filter.leaves_out("app.audit", "a_tmp2"));
+  CHECK(filter.leaves_out("x.y", "secret"));
+  Table leaf;
+  leaf.schema = "app";
+  leaf.name = "orders_2025";
+  CHECK(leaf.filter_name() == "app.orders_2025");
+  leaf.root_name = "app.orders";
+  CHECK(leaf.filter_name() == "app.orders");
+  Catalog catalog;
+  leaf.left_out = {{.name = "note"}};
+  auto root = leaf;
+  root.name = "orders";
+  root.root_name = "";
+  catalog.tables = {root, leaf};
+  CHECK(columns_left_out(catalog) == std::vector<std::string>{"app.orders.note"});
+  // The server sends them all the same.
+  leaf.columns = {{.name = "id", .binary_safe = true}};
+  CHECK(leaf.binary_safe());
+  CHECK_FALSE(leaf.streams_binary());
 }
 
 TEST_CASE("names are quoted for SQL and plain for people") {

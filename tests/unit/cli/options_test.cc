@@ -81,6 +81,9 @@ TEST_CASE("options arrive where they belong") {
                                     "a.*",
                                     "--exclude",
                                     "b.*",
+                                    "--exclude-columns",
+                                    "a.b.c",
+                                    "--exclude-columns=a.b.d*",
                                     "--accept",
                                     "wal-level",
                                     "--gate",
@@ -104,6 +107,7 @@ TEST_CASE("options arrive where they belong") {
   CHECK(run.plan.index_jobs == 3);
   CHECK(run.plan.gates.max_pause == milliseconds(900));
   CHECK(run.plan.tables.exclude == Words{"a.*", "b.*"});
+  CHECK(run.plan.tables.columns.exclude == Words{"a.b.c", "a.b.d*"});
   CHECK(run.plan.accepts({replication::base::Severity::blocks, "wal-level", "source", "", "", ""}));
   CHECK_FALSE(run.plan.gates.manual);
   CHECK(run.plan.keyless_full);

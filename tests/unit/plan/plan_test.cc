@@ -33,7 +33,7 @@ const std::string kFull = R"(name: shop
 source: {url: "postgresql://mover:geheim99@old:5433/shop"}
 target: "host=new dbname=shop password='ge heim'"
 strategy: switchover
-tables: {include: ["public.*"], exclude: ["audit.*", "a \"b.c"], keyless: full, unlogged: no-data}
+tables: {include: ["public.*"], exclude: ["audit.*", "a \"b.c"], exclude-columns: ["app.orders.note", "*.*.*_tmp"], keyless: full, unlogged: no-data}
 accept: [wal-level, "on", "sequence-overflow:public.t"]
 copy: {jobs: 4, index-jobs: 3, pg-bindir: /usr/lib/postgresql/15/bin}
 sequences: {headroom: 500}
@@ -64,6 +64,7 @@ TEST_CASE("every key of a plan arrives where it belongs") {
   CHECK(plan.target.get("password") == "ge heim");
   CHECK(plan.tables.include == std::vector<std::string>{"public.*"});
   CHECK(plan.tables.exclude == std::vector<std::string>{"audit.*", "a \"b.c"});
+  CHECK(plan.tables.columns.exclude == std::vector<std::string>{"app.orders.note", "*.*.*_tmp"});
   CHECK(plan.keyless_full);
   const auto accepts = [&](const std::string& id, const std::string& object = "public.t") {
     return plan.accepts({replication::base::Severity::blocks, id, "source", object, "", ""});
@@ -136,6 +137,9 @@ TEST_CASE("wrong types and impossible values are refused with what is wanted") {
   CHECK(contains(refusal("copy: {jobs: 0}\n"), "from 1 to 64, not '0'"));
   CHECK(contains(refusal("copy: {jobs: 2.5}\n"), "not '2.5'"));
   CHECK(contains(refusal("copy: {jobs: 99999999999999999999}\n"), "from 1 to 64"));
+  CHECK(contains(refusal("schema-changes: ignore\n"), "exclude-columns: [schema.table.column]"));
+  CHECK(contains(refusal("schema-changes: appli\n"), "did you mean 'apply'?"));
+  CHECK(contains(refusal("tables: {exclude-columns: note}\n"), "wants a list, not a single value"));
   CHECK(contains(refusal("accept: wal-level\n"), "accept wants a list, not a single value"));
   CHECK(contains(refusal("accept: []\n"), "empty list"));
   CHECK(contains(refusal("accept:\n"), "plan.yaml:1:1: accept wants a list, not nothing"));
@@ -158,6 +162,9 @@ TEST_CASE("what can't work is refused before a server is asked") {
   CHECK(contains(refusal("source: host=/t dbname=a\ntarget: dbname=a host=/t\n"), "are the same database"));
   CHECK(contains(refusal(kSides + "name: Shop\n"), "'Shop' can't name a migration"));
   CHECK(contains(refusal(kSides + "name: abcdefghijklmnopqrstuvwxyz01234\n"), "can't name a migration"));
+  CHECK(contains(refusal(kSides + "tables: {exclude-columns: [orders.note]}\n"),
+                 "wants schema.table.column, not 'orders.note'"));
+  CHECK(refusal(kSides + "tables: {exclude-columns: ['*.*.note']}\n") == "");
   CHECK(contains(refusal(kSides + "apps: [{name: a}, {name: a}]\n"), "two apps are named 'a'"));
   CHECK(contains(refusal(kSides + "apps: [{writes: true}]\n"), "an app has no name"));
   const auto pooler = [](const std::string& keys) {
