@@ -20,6 +20,26 @@ namespace cutover::steps {
 using base::milliseconds;
 namespace stream = replication::stream;
 
+namespace {
+
+// How long a server may take to notice that a controller was killed.
+constexpr milliseconds kNoticed{3'000};
+constexpr milliseconds kLook{100};
+
+bool wait_for_controller_lock(postgres::Connection& target, milliseconds patience) {
+  const auto deadline = base::Deadline::in(patience);
+  while (!try_controller_lock(target)) {
+    if (deadline.expired()) {
+      return false;
+    }
+    target.stop().wait(base::Deadline::in(kLook));
+    target.stop().check();
+  }
+  return true;
+}
+
+}  // namespace
+
 Outcome outcome(base::ExitCode code, std::string message, std::string output) {
   Outcome result;
   result.finished = true;
@@ -120,7 +140,7 @@ bool Controller::attach(bool may_begin) {
   if (!run && !may_begin) {
     return false;
   }
-  if (!try_controller_lock(target)) {
+  if (!wait_for_controller_lock(target, options_.takeover ? milliseconds(0) : kNoticed)) {
     const auto holder = controller_lock_holder(target);
     if (!options_.takeover) {
       throw base::StateError(
