@@ -166,7 +166,8 @@ TEST_CASE("a publication that was made again ends the stream, whoever put back w
   CHECK(stage.run().wait(seconds(180)) == 0);
   stage.on(true, {"DROP PUBLICATION " + stage.publication(), "INSERT INTO one VALUES (100, 'lost')",
                   "CREATE PUBLICATION " + stage.publication() +
-                      " FOR TABLE one, two, loose, part, part_1, pgcutover.marker"});
+                      " FOR TABLE one, two, loose, part_1, pgcutover.marker" +
+                      (server(true).major() >= 13 ? ", part" : "")});
   Tool again(stage.arguments("run", {}));
   CHECK(again.wait(seconds(180)) == 8);
   CHECK_MESSAGE(has(again.errors(), "to be copied again: public.loose, public.one"), again.errors());
