@@ -152,19 +152,27 @@ Outcome Controller::execute(const state::CommandRequest& request) {
   }
 }
 
-// The plan's gate: a comparison of both sides that was equal, made since the copy.
-void Controller::require_verified(const plan::Plan& plan) {
-  if (plan.gates.verify == plan::VerifyGate::none) {
+// The plan's gate: a comparison of both sides that was equal, made since the copy. The way back needs none,
+// unless tables were changed where columns are left out: one that was left out while it was written, and has
+// a name now that isn't, has values which never were in the stream.
+void Controller::require_verified(const plan::Plan& plan, Side from) {
+  if (plan.gates.verify == plan::VerifyGate::none ||
+      (from == Side::target && context_.plan.tables.columns.exclude.empty())) {
     return;
   }
-  if (const auto equal = read_fact(servers_.target(), "verify.equal"); equal != "yes") {
+  const auto equal = read_fact(servers_.target(), "verify.equal");
+  if (from == Side::source ? equal != "yes" : equal == "no") {
     throw base::StateError("not begun: no comparison of both sides was equal yet" +
                                (equal && equal->starts_with("not ") ? " (" + *equal + ")" : ""),
                            "`pgcutover verify` first, or gates: {verify: none} in the plan");
   }
   if (read_fact(servers_.target(), "verify.shape") != shape(context_)) {
-    throw base::StateError("not begun: tables were changed since both sides were found equal",
-                           "`pgcutover verify` again; what differs is mended by `pgcutover resync --table`");
+    throw base::StateError(
+        "not begun: tables were changed since both sides were found equal",
+        from == Side::source
+            ? "`pgcutover verify` again; what differs is mended by `pgcutover resync --table`"
+            : "`pgcutover verify` again; what differs is streamed once it is written again on "
+              "the target (UPDATE ... SET a = a); or gates: {verify: none} in the plan");
   }
 }
 
@@ -183,9 +191,7 @@ Outcome Controller::do_hand_over(Side from, const plan::Plan& plan) {
   }
   rewrite_watch_.tend(from, true);
   publication_watch_.tend(from, true);
-  if (from == Side::source) {
-    require_verified(plan);
-  }
+  require_verified(plan, from);
   publisher_.update([&](state::Status& status) {
     status.state = from == Side::source ? "switching" : "rolling-back";
     status.writes_go_to = "nobody";

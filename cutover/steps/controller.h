@@ -73,7 +73,7 @@ class Controller {
   Outcome do_verify(bool as_json);
   Outcome do_report(const std::string& format);
   void require_stream() const;
-  void require_verified(const plan::Plan& plan);
+  void require_verified(const plan::Plan& plan, Side from);
   void prove_way_back();
 
   const plan::Plan& plan_;

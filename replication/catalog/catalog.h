@@ -27,6 +27,9 @@ struct Column {
   bool generated = false;    // stored or virtual: never written, never streamed before 18
   bool binary_safe = false;  // on the allow-list of types whose binary form is the same on every server
   bool has_equality = true;  // the type has a default btree or hash operator class
+  // Of its row in pg_attribute, where the filter leaves columns out: under another name it may have been left
+  // out meanwhile, and nothing else tells once it has its name back.
+  std::string version = {};
 };
 
 enum class TableKind { ordinary, partitioned };

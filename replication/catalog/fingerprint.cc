@@ -45,6 +45,9 @@ void add_table(const Table& table, Hasher& hasher) {
     hasher.add(column.not_null ? 1 : 0);
     hasher.add(static_cast<std::uint64_t>(column.identity));
     hasher.add(column.generated ? 1 : 0);
+    if (!column.version.empty()) {
+      hasher.add(column.version);
+    }
   }
   hasher.add(table.key.size());
   for (const std::string& column : table.key)

@@ -86,7 +86,7 @@ void load_columns(postgres::Connection& connection, const Types& types, const Co
                   const Position& at, std::vector<Table>& tables) {
   const postgres::Result rows = connection.exec("WITH " + kTablesCte + R"(
     SELECT a.attrelid, a.attname, a.attnum, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
-           a.attnotnull, a.attidentity, a.attgenerated, a.atttypmod
+           a.attnotnull, a.attidentity, a.attgenerated, a.atttypmod, a.xmin
       FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
      WHERE a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attrelid, a.attnum)");
@@ -105,6 +105,9 @@ void load_columns(postgres::Connection& connection, const Types& types, const Co
     c.generated = !rows.view(i, 7).empty();
     c.binary_safe = types.binary_safe(c.type);
     c.has_equality = types.has_equality(c.type);
+    if (!filter.exclude.empty()) {
+      c.version = rows.text(i, 9);
+    }
     Table& table = tables[place->second];
     const bool left_out = !c.generated && filter.leaves_out(table.filter_name(), c.name);
     (left_out ? table.left_out : table.columns).push_back(std::move(c));

@@ -176,3 +176,44 @@ TEST_CASE("a table is copied again without what is left out; the choice may grow
   CHECK_MESSAGE(has(there.errors, "public.u.a can't be left out: it is in the CHECK constraint ua"),
                 there.errors);
 }
+
+TEST_CASE("a column that was left out under another name is compared before either side is opened") {
+  Stage stage(
+      "renames", "stop",
+      "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' FROM "
+      "generate_series(1, 50) g; CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u SELECT g, "
+      "'v' FROM generate_series(1, 50) g",
+      "exclude-columns: ['*.*.*_tmp']");
+  const auto refused = [&](const std::string& verb) {
+    const auto result = stage.tool(verb);
+    CHECK(result.exit_code == 5);
+    CHECK_MESSAGE(has(result.errors, "tables were changed since both sides were found equal"), result.errors);
+    CHECK(stage.tool("verify").exit_code == 7);
+    CHECK(stage.tool(verb).exit_code == 5);
+  };
+  stage.expect_equal();
+  // Its name is as before when it is looked at.
+  stage.source("ALTER TABLE t RENAME v TO v_tmp");
+  stage.source("UPDATE t SET v_tmp = 'changed' WHERE id < 5");
+  stage.source("ALTER TABLE t RENAME v_tmp TO v");
+  refused("switch");
+  REQUIRE(stage.tool("resync", {"--table", "public.t"}).exit_code == 0);
+  stage.expect_equal();
+  // What is left out and stays so holds nothing up.
+  stage.source("ALTER TABLE t ADD a_tmp int; UPDATE t SET a_tmp = 1");
+  REQUIRE(stage.tool("switch").exit_code == 0);
+
+  stage.target("ALTER TABLE u ADD v_tmp text");
+  stage.target("UPDATE u SET v_tmp = 'changed'");
+  stage.target("ALTER TABLE u DROP v; ALTER TABLE u RENAME v_tmp TO v");
+  refused("rollback");
+  stage.target("UPDATE u SET v = v");
+  stage.expect_equal();
+  const auto back = stage.tool("rollback");
+  REQUIRE_MESSAGE(back.exit_code == 0, back.errors);
+  CHECK(stage.value(true, "SELECT count(*) FROM u WHERE v = 'changed'") == "50");
+  REQUIRE(stage.tool("verify").exit_code == 0);
+  REQUIRE(stage.tool("switch").exit_code == 0);
+  const auto at_once = stage.tool("rollback");
+  CHECK_MESSAGE(at_once.exit_code == 0, at_once.errors);
+}
