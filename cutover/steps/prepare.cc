@@ -16,6 +16,8 @@
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/catalog/changes.h"
+#include "replication/catalog/quick_load.h"
 #include "replication/catalog/server.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
@@ -39,8 +41,34 @@ constexpr milliseconds kLostSessions{15'000};
 constexpr milliseconds kWake{3'000};  // on the side that applications use; nothing depends on it
 constexpr milliseconds kQuiet{60'000};
 
+constexpr int kSlotTries = 3;
+
 void say_waiting(const std::string& blockers) {
   base::log::warn("the slot waits for transactions that were open before it: " + blockers);
+}
+
+// Tables that were changed while a slot was made; those whose shape was and that aren't migrated don't
+// matter.
+catalog::Changes changes_meanwhile(const catalog::Catalog& before, const catalog::Catalog& after,
+                                   const catalog::TableFilter& migrated) {
+  auto found = catalog::changes(before, after);
+  std::erase_if(found.shapes, [&](const auto& name) {
+    const auto table = std::find_if(after.tables.begin(), after.tables.end(),
+                                    [&](const auto& one) { return one.display() == name; });
+    return !migrated.matches(table->filter_name());
+  });
+  return found;
+}
+
+std::string listed(const catalog::Changes& changes) {
+  constexpr std::size_t kShown = 5;
+  auto names = changes.shapes;
+  names.insert(names.end(), changes.files.begin(), changes.files.end());
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + names[i];
+  }
+  return text + (names.size() > kShown ? " and " + std::to_string(names.size() - kShown) + " more" : "");
 }
 
 }  // namespace
@@ -104,6 +132,44 @@ void Preparation::close_target() {
   fault_point("run.after-prepare-target");
 }
 
+// A server that waits for older transactions before a slot is consistent forgets what others committed in the
+// first part of that wait when it decodes those that span the end of it: their changes come with the columns
+// a table had before, or end the stream where its file is another one (PostgreSQL 12 to 18). Every
+// transaction after them may be decoded by the same stale columns. So a slot counts only if no table changed
+// meanwhile.
+stream::CreatedSlot Preparation::create_slot(const std::string& name) {
+  for (int tries = 1;; ++tries) {
+    stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
+    slot_session_.emplace(context_.servers.open(Side::source, "slot", postgres::SessionKind::replication));
+    keep_timeline(context_, Side::source);
+    keep_publication(context_, Side::source);
+    const auto before = catalog::load_without_sizes(source(), {});
+    auto created = stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait),
+                                       say_waiting, context_.plan.slot_failover);
+    const auto changed =
+        changes_meanwhile(before, catalog::load_without_sizes(source(), {}), context_.plan.tables);
+    if (changed.none()) {
+      return created;
+    }
+    catalog_.reset();  // the schema is compared with what the tables are now
+    const auto what = "tables changed while the slot was made, so that the server may decode them wrongly: " +
+                      listed(changed);
+    if (tries < kSlotTries) {
+      base::log::warn(what + "; it is made again");
+    } else if (changed.shapes.empty()) {  // not silently wrong: such a stream ends with an error
+      base::log::warn(what + "; going on, since they were only created, truncated or rewritten");
+      return created;
+    } else {
+      slot_session_.reset();
+      stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
+      throw base::Error(what,
+                        "hold back schema changes, or end the transactions that the slot waits for, "
+                        "until the copy has begun; then call run again")
+          .on(source().server());
+    }
+  }
+}
+
 // A slot that exists without our record of it was made by a run that died before anything was copied: made
 // again.
 void Preparation::make_slot() {
@@ -111,13 +177,7 @@ void Preparation::make_slot() {
     return;
   }
   const auto name = slot_name(context_.plan.name, Side::source);
-  stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
-  slot_session_.emplace(context_.servers.open(Side::source, "slot", postgres::SessionKind::replication));
-  keep_timeline(context_, Side::source);
-  keep_publication(context_, Side::source);
-  const auto created =
-      stream::create_slot(*slot_session_, source(), name, false, base::Deadline::in(kSlotWait), say_waiting,
-                          context_.plan.slot_failover);
+  const auto created = create_slot(name);
   const auto xid = assign_xid(source());
   replication::apply::init_progress(target(), "forward", created.consistent_point, context_.token.epoch(),
                                     true);

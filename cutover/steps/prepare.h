@@ -71,6 +71,7 @@ class Preparation {
   void quiet_receiver(Side from);
   void publish();
   void close_target();
+  replication::stream::CreatedSlot create_slot(const std::string& name);
   void make_slot();
   const replication::snapshot::SchemaArchive& schema_archive();
   void start_index_builder();

@@ -30,6 +30,8 @@ struct Column {
   // Of its row in pg_attribute, where the filter leaves columns out: under another name it may have been left
   // out meanwhile, and nothing else tells once it has its name back.
   std::string version = {};
+
+  bool operator==(const Column&) const = default;
 };
 
 enum class TableKind { ordinary, partitioned };

@@ -162,6 +162,18 @@ void Receiver::State::connect_and_pump() {
       lost.on(options.server_name).with_sqlstate(error.sqlstate());
       throw lost;
     }
+    // A table was truncated, rewritten or created while the slot was made, and written to by a transaction
+    // that spans the end of that: this slot can't decode it, however often it is tried.
+    if (error.sqlstate() == postgres::sqlstate::kInternalError &&
+        error.message().find("could not map filen") != std::string::npos) {
+      StreamLost lost(
+          error.message() +
+              ": tables were truncated, rewritten or created while the slot was made, and the server "
+              "can't decode what spans that",
+          std::string(kCopyAgain));
+      lost.on(options.server_name).with_sqlstate(error.sqlstate());
+      throw lost;
+    }
     throw;
   }
 }

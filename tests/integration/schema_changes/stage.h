@@ -2,6 +2,7 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,9 +33,10 @@ inline harness::Cluster& server(bool source) {
 
 class Stage {
  public:
-  // `tables`: what the plan says of them.
+  // `tables`: what the plan says of them. `meanwhile` is called once the controller runs, and may
+  // see it end.
   Stage(const std::string& name, const std::string& policy, const std::string& sql,
-        const std::string& tables = "keyless: full")
+        const std::string& tables = "keyless: full", const std::function<void(Tool&)>& meanwhile = {})
       : name_(name), policy_(policy) {
     for (const bool side : {true, false}) {
       server(side).sql("postgres", "CREATE DATABASE " + name);
@@ -42,7 +44,14 @@ class Stage {
     server(true).connect(name).exec(sql);
     write_plan(tables);
     run_ = std::make_unique<Tool>(arguments("run", {}));
-    wait_state("ready");
+    if (meanwhile) {
+      meanwhile(*run_);
+    }
+    if (run_->running()) {
+      wait_state("ready");
+    } else {  // as `meanwhile` wanted it
+      run_again();
+    }
   }
   ~Stage() {
     if (run_->running()) {
