@@ -7,7 +7,6 @@
 #include "cutover/steps/resync.h"
 #include "replication/base/log.h"
 #include "replication/catalog/server.h"
-#include "replication/postgres/transaction.h"
 #include "replication/snapshot/copy.h"
 #include "replication/stream/slot.h"
 
@@ -20,6 +19,7 @@ std::string fact_of(Side side) {
   return "timeline." + std::string(to_string(side));
 }
 
+// On the other side: a server that is set back takes with it what it says of itself.
 std::string heartbeat_fact(Side side) {
   return "heartbeat." + std::string(to_string(side));
 }
@@ -37,10 +37,9 @@ void take_over_timeline(const Context& context, Side from, const stream::Timelin
     error.on(to_string(from));
     throw error;
   }
-  postgres::Transaction transaction(target);
-  put_fact(target, context.token, heartbeat_fact(from), std::to_string(heartbeat));
+  auto receiver = context.servers.open(other(from), "failover");
+  put_fact(receiver, context.token, heartbeat_fact(from), std::to_string(heartbeat));
   put_fact(target, context.token, fact_of(from), to_text(timeline));
-  transaction.commit_or_throw();
   base::log::warn("the " + std::string(to_string(from)) + " failed over: timeline " +
                   std::to_string(timeline.number) + ", forked at " + fork.to_string() +
                   ", behind everything that was received; the stream goes on from there");
@@ -57,13 +56,14 @@ void keep_timeline(Context& context, Side side) {
   const auto system = session.exec("IDENTIFY_SYSTEM");
   put_fact(context.servers.target(), context.token, fact_of(side),
            to_text(stream::timeline_of(session, static_cast<std::uint32_t>(system.integer(0, 1)))));
+  keep_heartbeat(context, side, 0);  // of an earlier stream
 }
 
 stream::Lineage follow_failover(Context& context, Side from) {
   auto& target = context.servers.target();
   stream::Lineage lineage;
   lineage.timeline = kept_timeline(target, from);
-  const auto kept = read_fact(target, heartbeat_fact(from)).value_or("0");
+  const auto kept = read_fact(context.servers.at(other(from)), heartbeat_fact(from)).value_or("0");
   std::int64_t heartbeat = 0;
   std::from_chars(kept.data(), kept.data() + kept.size(), heartbeat);
   lineage.heartbeat_us = std::make_shared<std::atomic<std::int64_t>>(heartbeat);
@@ -74,9 +74,7 @@ stream::Lineage follow_failover(Context& context, Side from) {
 }
 
 void keep_heartbeat(Context& context, Side from, std::int64_t arrived) {
-  if (arrived != 0) {
-    put_fact(context.servers.target(), context.token, heartbeat_fact(from), std::to_string(arrived));
-  }
+  put_fact(context.servers.at(other(from)), context.token, heartbeat_fact(from), std::to_string(arrived));
 }
 
 std::string moved_text(postgres::Connection& side, Side which, postgres::Connection& target) {

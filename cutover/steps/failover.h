@@ -15,7 +15,7 @@ void keep_timeline(Context& context, Side side);
 
 // What the receiver of the stream from `from` has to know of it.
 replication::stream::Lineage follow_failover(Context& context, Side from);
-// For later processes: a heartbeat that came from there.
+// For later processes, on the side that receives: a heartbeat that came from there; 0 forgets it.
 void keep_heartbeat(Context& context, Side from, std::int64_t arrived);
 
 // ": the server is on timeline 2 instead of 1, ..." where that is so; empty otherwise.

@@ -8,6 +8,7 @@
 #include "cutover/steps/publication_watch.h"
 #include "cutover/steps/sequence_watch.h"
 #include "cutover/steps/settle.h"
+#include "cutover/steps/slot_watch.h"
 #include "cutover/traffic/traffic.h"
 #include "replication/apply/duplicates.h"
 #include "replication/base/log.h"
@@ -70,6 +71,21 @@ void subscription_findings(Context& context, Side from, base::Findings& findings
   }
 }
 
+// DROP TABLE isn't in the stream, and no comparison looks for a table that is only on the other side.
+std::vector<std::string> dropped_partitions(Context& context, const catalog::Catalog& here,
+                                            const catalog::Catalog& there, Side to) {
+  std::vector<std::string> names;
+  for (const auto& table : there.tables) {
+    const auto* root = table.partition ? there.find(table.root) : nullptr;
+    if (root != nullptr && table.stores_rows() && here.find(root->schema, root->name) != nullptr &&
+        here.find(table.schema, table.name) == nullptr &&
+        context.servers.at(to).one_value("SELECT EXISTS (SELECT FROM " + table.qualified() + ")") == "t") {
+      names.push_back(table.display());
+    }
+  }
+  return names;
+}
+
 // What the stream doesn't carry would be missing on the side that opens: every table has to be published on
 // this side and to be there, alike, on the other one.
 void schema_findings(Context& context, Side from, base::Findings& findings) {
@@ -81,6 +97,12 @@ void schema_findings(Context& context, Side from, base::Findings& findings) {
         blocking("schema-changed", from, "", difference,
                  "make both sides alike and `pgcutover verify`; a table that was created meanwhile is "
                  "taken in by `pgcutover resync --table schema.table`"));
+  }
+  for (const auto& name : dropped_partitions(context, here, there, other(from))) {
+    findings.push_back(blocking("schema-changed", other(from), name,
+                                "partition " + name + " isn't on the " + std::string(to_string(from)) +
+                                    " any more, but here, with rows: its table would have them again",
+                                "DROP TABLE or DETACH it here too"));
   }
   try {
     replication::stream::ensure_publication(connection, publication_name(context.plan.name, from),
@@ -135,6 +157,17 @@ void opposite_findings(Context& context, Side from, base::Findings& findings) {
   if (!slot || !slot->restart_lsn.valid() || slot->wal_status == "lost") {
     findings.push_back(blocking("no-way-back", to, name, "the slot for the way back is missing or lost",
                                 "call `pgcutover run`: it makes the slot again"));
+  } else if (const auto limit = wal_budget(context.plan).limit;
+             limit > 0 && slot->retained_bytes > static_cast<std::uint64_t>(limit)) {
+    // It would be given up at once.
+    findings.push_back(blocking(
+        "no-way-back", to, name,
+        "the slot for the way back keeps " +
+            state::bytes_text(static_cast<std::int64_t>(slot->retained_bytes)) +
+            " of WAL, more than slot: {wal-limit: " + std::to_string(context.plan.slot_wal_limit_mb) +
+            "} allows: it would be given up right after the hand-over",
+        "try again in a minute: it is let go on every few seconds, where no transaction that is open there "
+        "holds it; or a larger wal-limit"));
   }
   try {
     const auto tables = catalog::load(context.servers.at(to), context.plan.tables);

@@ -175,6 +175,19 @@ class Look {
   std::map<std::string, std::vector<std::string>> noticed_;
 };
 
+// Under the tables' locks: one that was replaced by a namesake since it was looked up would be put in
+// unnoted.
+void require_put(const stream::PublicationMarks& marks, const std::set<base::Oid>& wanted, Side side) {
+  const auto put =
+      std::ranges::count_if(marks.tables, [&](const auto& table) { return wanted.contains(table.oid); });
+  if (static_cast<std::size_t>(put) != wanted.size()) {
+    throw base::Error("a table was replaced by another one of its name while it was being published",
+                      "nothing, it is tried again")
+        .on(to_string(side))
+        .set_retryable(true);
+  }
+}
+
 void look(Context& context, Side side) {
   const auto before = read_fact(context.servers.target(), mark_fact(side));
   if (!before) {  // begun by a version that didn't keep it
@@ -268,6 +281,7 @@ void publish_tables(Context& context, Side side, const std::vector<catalog::Tabl
     const auto before = stream::publication_marks(connection, name).publication;
     stream::put_tables(connection, name, tables);
     const auto marks = stream::publication_marks(connection, name);
+    require_put(marks, wanted, side);
     auto kept = kept_tables(target, side);
     postgres::Transaction transaction(target);
     for (const auto& table : marks.tables) {

@@ -158,7 +158,9 @@ void Controller::tend() {
   }
   const auto arrived = link_->heartbeat_arrived();
   stream::write_heartbeat(servers_.at(link_->from()), arrived);
-  keep_heartbeat(context_, link_->from(), arrived);
+  if (arrived != 0) {
+    keep_heartbeat(context_, link_->from(), arrived);
+  }
   sequence_watch_.tend(link_->from());
   rewrite_watch_.tend(link_->from());
   publication_watch_.tend(link_->from());
@@ -178,10 +180,12 @@ void Controller::adopt_new_partitions() {
     adopt_partitions(context_, link_->from());
     rewrite_watch_.took_new_tables();
   } catch (const base::Error& error) {
-    if (error.sqlstate() != postgres::sqlstate::kLockNotAvailable || !error.connection_usable()) {
+    const bool gone = error.sqlstate() == postgres::sqlstate::kUndefinedTable;
+    if ((!gone && error.sqlstate() != postgres::sqlstate::kLockNotAvailable) || !error.connection_usable()) {
       throw;
     }
-    base::log::info("a new partition is in use, trying again: " + error.message());
+    base::log::info("a new partition is " + std::string(gone ? "gone" : "in use") +
+                    ", trying again: " + error.message());
   }
 }
 

@@ -14,6 +14,7 @@ inline constexpr std::string_view kSerializationFailure = "40001";
 inline constexpr std::string_view kDeadlockDetected = "40P01";
 inline constexpr std::string_view kInsufficientPrivilege = "42501";
 inline constexpr std::string_view kUndefinedTable = "42P01";
+inline constexpr std::string_view kUndefinedFile = "58P01";
 inline constexpr std::string_view kUndefinedObject = "42704";
 inline constexpr std::string_view kInternalError = "XX000";
 inline constexpr std::string_view kUndefinedSchema = "3F000";

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "replication/base/error.h"
+#include "replication/postgres/sqlstate.h"
 
 namespace replication::stream {
 
@@ -64,8 +65,15 @@ Timeline timeline_of(postgres::Connection& connection, std::uint32_t number) {
   if (number <= 1) {
     return {number, base::Lsn{}};  // the first has no history
   }
-  const auto last = ancestor_in(history_of(connection, number), 0);
-  return {number, last ? std::optional(last->end) : std::nullopt};
+  try {
+    const auto last = ancestor_in(history_of(connection, number), 0);
+    return {number, last ? std::optional(last->end) : std::nullopt};
+  } catch (const base::Error& error) {
+    if (error.sqlstate() != postgres::sqlstate::kUndefinedFile) {
+      throw;
+    }
+    return {number, std::nullopt};  // a copy that was made without pg_wal doesn't have the file
+  }
 }
 
 std::optional<base::Lsn> fork_of(postgres::Connection& connection, std::uint32_t now,

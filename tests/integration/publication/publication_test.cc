@@ -241,3 +241,49 @@ TEST_CASE("what doesn't lose a row is no change of the publication") {
   CHECK(stage.value(false, marks + std::string(" WHERE name <> 'part_2'")) == before);
   CHECK_FALSE(has(stage.tool("status").output, "publication-changed"));
 }
+
+TEST_CASE("a partition that is replaced or dropped while it is taken in is no trouble") {
+  Tampered stage("pubswap");
+  if (server(true).major() < 13) {
+    MESSAGE("before 13 a new partition isn't taken in by itself");
+    return;
+  }
+  for (int i = 2; i < 6; ++i) {
+    const auto name = "part_" + std::to_string(i);
+    const auto bounds = " FOR VALUES FROM (" + std::to_string(i) + "0) TO (" + std::to_string(i + 1) + "0)";
+    const auto create = "CREATE TABLE " + name + " PARTITION OF part" + bounds;
+    stage.target(create);
+    auto session = server(true).connect("pubswap");
+    session.exec(create);
+    session.exec("BEGIN; LOCK TABLE " + name);
+    harness::wait_until(seconds(180), "it is being published", [&] {
+      return stage.value(true,
+                         "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = "
+                         "'ShareRowExclusiveLock'") != "0";
+    });
+    if (i == 3) {
+      session.exec("DROP TABLE " + name + "; COMMIT");
+      continue;
+    }
+    session.exec("DROP TABLE " + name + "; " + create + "; INSERT INTO part VALUES (2, " + std::to_string(i) +
+                 "1); COMMIT");
+    harness::wait_until(seconds(180), "it is published", [&] {
+      return stage.value(false, "SELECT count(*) FROM pgcutover.published WHERE sure AND name = '" + name +
+                                    "' AND relid = " +
+                                    stage.value(true, "SELECT '" + name + "'::regclass::oid")) == "1";
+    });
+  }
+  stage.wait_same("SELECT string_agg(id || ' ' || day, ',' ORDER BY day, id) FROM part");
+  CHECK(stage.value(false, "SELECT count(*) FROM pgcutover.published WHERE trouble <> ''") == "0");
+  CHECK_FALSE(has(stage.tool("status").output, "publication-changed"));
+  CHECK(stage.run().running());
+  // DROP TABLE isn't in the stream.
+  stage.source("DROP TABLE part_4");
+  const auto refused = stage.hand_over("switch");
+  CHECK_MESSAGE(refused.exit_code == 3, refused.errors);
+  CHECK_MESSAGE(has(refused.errors, "partition public.part_4 isn't on the source any more"), refused.errors);
+  stage.target("DROP TABLE part_4; DROP TABLE part_3");
+  const auto done = stage.hand_over("switch");
+  CHECK_MESSAGE(done.exit_code == 0, done.errors);
+  stage.wait_same("SELECT string_agg(id || ' ' || day, ',' ORDER BY day, id) FROM part");
+}

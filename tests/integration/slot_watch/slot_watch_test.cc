@@ -97,6 +97,35 @@ TEST_CASE("WAL that is kept for a slow target is told, and given up where the pl
   expect_cancelled(scenario);
 }
 
+TEST_CASE("a switch whose way back would be given up at once for its WAL isn't begun") {
+  Scenario scenario;
+  auto run = scenario.start_run("", {"--wal-limit", "96"});
+  scenario.wait_state(*run, "ready");
+  auto open = scenario.target().connect(kDatabase);
+  open.exec("BEGIN; CREATE TEMP TABLE held (id int)");
+  scenario.target().sql(kDatabase,
+                        "SELECT count(pg_logical_emit_message(false, 'test', repeat('x', 1000000))) FROM "
+                        "generate_series(1, 120)");
+  const std::vector<std::string> hand_over{"switch", "--verify-gate", "none", "--max-pause",
+                                           "45s",    "--max-lag",     "45s"};
+  const auto refused = scenario.tool(hand_over);
+  CHECK_MESSAGE(refused.exit_code == 3, refused.errors);
+  CHECK_MESSAGE(has(refused.errors, "more than slot: {wal-limit: 96} allows"), refused.errors);
+  open.exec("ROLLBACK");
+  wait_until(seconds(180), "the slot was let go on", [&] {
+    scenario.target().sql(kDatabase, "CHECKPOINT");  // writes what a slot's restart position needs
+    return scenario.target().value("postgres",
+                                   "SELECT pg_current_wal_insert_lsn() - restart_lsn < 90000000 FROM "
+                                   "pg_replication_slots WHERE slot_name = 'pgcutover_fault_reverse'") == "t";
+  });
+  const auto done = scenario.tool(hand_over);
+  CHECK_MESSAGE(done.exit_code == 0, done.errors);
+  wait_until(seconds(180), "the way back is looked at",
+             [&] { return has(status(scenario), "reverse on target"); });
+  CHECK(run->running());
+  CHECK((scenario.expect_sound("a switch") == Side::target));
+}
+
 TEST_CASE("a slot that is lost while tables are copied ends the copy at once") {
   Scenario scenario;
   auto run = scenario.start_run("run.after-pre-data:stop");
