@@ -52,10 +52,9 @@ KeptTables kept_tables(postgres::Connection& target, Side side) {
 // `sure` and `trouble` as given; what a resync asked for stays.
 void keep(postgres::Connection& target, Side side, base::Oid oid, const Kept& table) {
   target.exec(
-      "INSERT INTO pgcutover.published (side, relid, schema, name, mark, sure, trouble) VALUES ($1, $2, $3, "
-      "$4, "
-      "$5, $6, $7) ON CONFLICT (side, relid) DO UPDATE SET schema = excluded.schema, name = excluded.name, "
-      "mark = excluded.mark, sure = excluded.sure, trouble = excluded.trouble",
+      "INSERT INTO pgcutover.published (side, relid, schema, name, mark, sure, trouble) "
+      "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (side, relid) DO UPDATE SET schema = excluded.schema, "
+      "name = excluded.name, mark = excluded.mark, sure = excluded.sure, trouble = excluded.trouble",
       postgres::Params()
           .text(to_string(side))
           .integer(oid)
@@ -201,10 +200,9 @@ void look(Context& context, Side side) {
 
 std::string publication_schema_sql() {
   return "CREATE TABLE IF NOT EXISTS pgcutover.published (side text, relid bigint, schema text NOT NULL, "
-         "name "
-         "text NOT NULL, mark text NOT NULL, sure boolean NOT NULL DEFAULT true, anew boolean NOT NULL "
-         "DEFAULT "
-         "false, trouble text NOT NULL DEFAULT '', PRIMARY KEY (side, relid));\n";
+         "name text NOT NULL, mark text NOT NULL, sure boolean NOT NULL DEFAULT true, "
+         "anew boolean NOT NULL DEFAULT false, trouble text NOT NULL DEFAULT '', "
+         "PRIMARY KEY (side, relid));\n";
 }
 
 void PublicationWatch::tend(Side from, bool now) {
@@ -303,9 +301,8 @@ void publish_tables(Context& context, Side side, const std::vector<catalog::Tabl
   });
   base::fault_point("publication.put");
   target.exec(
-      "UPDATE pgcutover.published SET sure = true, anew = false, trouble = CASE WHEN anew THEN '' ELSE "
-      "trouble "
-      "END WHERE side = $1 AND NOT sure AND " +
+      "UPDATE pgcutover.published SET sure = true, anew = false, "
+      "trouble = CASE WHEN anew THEN '' ELSE trouble END WHERE side = $1 AND NOT sure AND " +
           context.token.sql_condition(),
       {to_string(side)});
 }

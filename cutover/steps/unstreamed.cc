@@ -215,8 +215,8 @@ void Unstreamed::refresh(Context& context, Link& link) {
           .with_exit(base::ExitCode::findings);
     }
   }
-  objects_.refresh(from,
-                   to);  // what was changed in that time: quickly over, and little is left for the pause
+  // What was changed in that time: quickly over, and little is left for the pause.
+  objects_.refresh(from, to);
 
   const auto began = base::Clock::now();
   look(context, to, Deadline::never());
