@@ -47,7 +47,7 @@ bench: ## measure (release build)
 	@tests/tools/bench.sh build/release $(ARGS)
 
 matrix: build ## integration tests and demo on PostgreSQL 12 to 18 (fetches servers)
-	@tests/tools/matrix.sh $(DIR) $(ARGS)
+	@JOBS=$(JOBS) tests/tools/matrix.sh $(DIR) $(ARGS)
 
 fuzz: install-deps ## libFuzzer on the decoders (SECONDS_EACH=60)
 	@tests/tools/install-deps.sh fuzz && tests/tools/fuzz.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The integration tests and the demo on pairs of PostgreSQL versions; fetches the servers first. Ends with one line a pair.
-# usage: matrix.sh BUILD_DIR [SOURCE:TARGET...]      (TESTS=regex picks some tests)
+# usage: matrix.sh BUILD_DIR [SOURCE:TARGET...]      (TESTS=regex picks some tests, JOBS=N runs so many at once)
 set -euo pipefail
 dir=$1
 shift
@@ -18,7 +18,7 @@ for pair in "${pairs[@]}"; do
   begin=$SECONDS verdict=passed
   export PGCUTOVER_TEST_SOURCE_VERSION=${pair%:*} PGCUTOVER_TEST_TARGET_VERSION=${pair#*:}
   echo "== matrix: PostgreSQL $PGCUTOVER_TEST_SOURCE_VERSION to $PGCUTOVER_TEST_TARGET_VERSION"
-  if ctest --test-dir "$dir" --output-on-failure --no-tests=error -j "$(nproc)" -L integration -R "${TESTS:-.}" &&
+  if ctest --test-dir "$dir" --output-on-failure --no-tests=error -j "${JOBS:-$(nproc)}" -L integration -R "${TESTS:-.}" &&
     "$(dirname "$0")/demo.sh" "$dir"; then
     passed=$((passed + 1))
   else
