@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cutover/check/context.h"
+#include "replication/catalog/triggers.h"
 #include "replication/postgres/quote.h"
 
 namespace cutover::check {
@@ -161,9 +162,11 @@ void check_row_security(Context& context) {
 }
 
 void check_triggers(Context& context) {
-  const postgres::Result rows = context.source.connection.exec(R"(
-    SELECT c.oid, t.tgname, t.tgenabled FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-     WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') ORDER BY c.oid, t.tgname)");
+  const postgres::Result rows = context.source.connection.exec(
+      std::string(
+          "SELECT c.oid, t.tgname, t.tgenabled FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c "
+          "ON c.oid = t.tgrelid WHERE ") +
+      catalog::kUserTrigger + " AND t.tgenabled IN ('A', 'R') ORDER BY c.oid, t.tgname");
   for (int i = 0; i < rows.rows(); ++i) {
     const catalog::Table* table = context.catalog.find(rows.oid(i, 0));
     if (table == nullptr)

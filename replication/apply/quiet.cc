@@ -1,5 +1,6 @@
 #include "replication/apply/quiet.h"
 
+#include "replication/catalog/triggers.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
@@ -8,15 +9,19 @@ namespace replication::apply {
 namespace {
 
 // One row for each trigger (kind t) and rule (kind r) of any table: relation oid, schema, table, name, mode.
-constexpr const char* kFiring =
-    "(SELECT 't' AS kind, c.oid, n.nspname, c.relname, t.tgname AS name, t.tgenabled::pg_catalog.text AS "
-    "mode "
-    "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid "
-    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal "
-    "UNION ALL SELECT 'r', c.oid, n.nspname, c.relname, r.rulename, r.ev_enabled::pg_catalog.text "
-    "FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind IN ('r', "
-    "'p') "
-    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS f";
+std::string firing() {
+  return std::string(
+             "(SELECT 't' AS kind, c.oid, n.nspname, c.relname, t.tgname AS name, "
+             "t.tgenabled::pg_catalog.text "
+             "AS mode "
+             "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid "
+             "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ") +
+         catalog::kUserTrigger +
+         " UNION ALL SELECT 'r', c.oid, n.nspname, c.relname, r.rulename, r.ev_enabled::pg_catalog.text "
+         "FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind IN "
+         "('r', 'p') "
+         "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS f";
+}
 
 constexpr const char* kStore =
     "CREATE SCHEMA IF NOT EXISTS pgcutover;"
@@ -64,7 +69,7 @@ std::vector<std::string> firing_when_applied(postgres::Connection& connection, b
   postgres::Params params;
   params.integer(table);
   const auto result =
-      connection.exec(std::string("SELECT kind, name FROM ") + kFiring +
+      connection.exec("SELECT kind, name FROM " + firing() +
                           " WHERE oid = $1::pg_catalog.oid AND mode IN ('A', 'R') ORDER BY 1, 2",
                       params);
   std::vector<std::string> list;
@@ -95,7 +100,7 @@ std::vector<std::string> quiet_tables(postgres::Connection& connection,
             "AS w(s, t) ON w.s = n.nspname AND w.t = c.relname "
             "UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family ON i.inhparent = family.oid) "
             "SELECT kind, nspname, relname, name, mode FROM ") +
-            kFiring + " WHERE mode IN ('A', 'R') AND oid IN (SELECT oid FROM family) ORDER BY 1, 2, 3, 4",
+            firing() + " WHERE mode IN ('A', 'R') AND oid IN (SELECT oid FROM family) ORDER BY 1, 2, 3, 4",
         postgres::Params{postgres::array_literal(schemas), postgres::array_literal(names)}));
     for (const auto& item : found) {
       // Somebody may have given it this mode since it was put to sleep: that is the one to go back to then.
@@ -124,10 +129,9 @@ std::vector<std::string> wake_tables(postgres::Connection& connection, const pos
         items(connection.exec("SELECT kind, schema_name, table_name, name, mode FROM pgcutover.quieted ORDER "
                               "BY 1, 2, 3, 4 FOR UPDATE"));
     for (const auto& item : stored) {
-      const auto mode =
-          connection.maybe_value(std::string("SELECT mode FROM ") + kFiring +
-                                     " WHERE kind = $1 AND nspname = $2 AND relname = $3 AND name = $4",
-                                 postgres::Params{item.kind, item.schema, item.table, item.name});
+      const auto mode = connection.maybe_value(
+          "SELECT mode FROM " + firing() + " WHERE kind = $1 AND nspname = $2 AND relname = $3 AND name = $4",
+          postgres::Params{item.kind, item.schema, item.table, item.name});
       if (!mode) {
         left.push_back(item.display() + " is gone, it was " + in_words(item.mode));
       } else if (*mode == asleep(item.mode)) {

@@ -40,6 +40,17 @@ bool exists(Connection& target, const StreamObjectName& object) {
              {object.name}) == "t";
 }
 
+// pg_dump 18 writes out what used to be the default, for any source; servers before 14 don't know the word.
+std::string for_server(const StreamObjectName& object, std::string sql, int server_major) {
+  constexpr std::string_view kStreaming = ", streaming = off";
+  // From the end: connection strings and names stand before the options.
+  if (const auto at = sql.rfind(kStreaming);
+      object.subscription && server_major < 14 && at != std::string::npos && at > sql.rfind(" WITH (")) {
+    sql.erase(at, kStreaming.size());
+  }
+  return sql;
+}
+
 void make(Connection& target, const StreamObjectName& object, const std::string& sql,
           const postgres::FencingToken& token) {
   if (object.subscription) {
@@ -128,7 +139,7 @@ StreamObjectsMade restore_stream_objects(const postgres::ConnInfo& info, const p
       continue;
     }
     try {
-      make(target, object, statements.at(object), token);
+      make(target, object, for_server(object, statements.at(object), target.server_major()), token);
       names.push_back(object.name);
     } catch (const base::Error& error) {
       if (!error.connection_usable() || error.sqlstate().empty()) {

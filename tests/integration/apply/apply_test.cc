@@ -428,9 +428,12 @@ TEST_CASE("a target that lost commits while its session was idle is noticed befo
                "apply%' AND datname = current_database() AND state = 'idle in transaction'") == "300";
   });
   // A crash, of which apply sees nothing: it waits for the source, whose connection is lost as well.
-  stage.target(
-      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE 'pgcutover "
-      "apply%' AND datname = current_database()");
+  constexpr const char* kSession =
+      "pg_stat_activity WHERE application_name LIKE 'pgcutover apply%' AND datname = current_database()";
+  stage.target(std::string("SELECT pg_terminate_backend(pid) FROM ") + kSession);
+  harness::wait_until(soon(), "its session is gone", [&] {
+    return stage.target_value(std::string("SELECT count(*) FROM ") + kSession) == "0";
+  });
   stage.target("DELETE FROM y WHERE id = 2; UPDATE pgcutover.progress SET applied_lsn = '" + early + "'");
   auto reset = std::make_shared<stream::Chunk>();
   reset->reset = true;

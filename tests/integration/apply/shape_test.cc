@@ -37,7 +37,8 @@ std::string modes(Stage& stage) {
   return stage.target_value(
       "SELECT string_agg(w, ' ' ORDER BY w) FROM (SELECT tgrelid::regclass || '.' || tgname || '=' || "
       "tgenabled::text "
-      "FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT ev_class::regclass || '.' || rulename || '=' "
+      "FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'q%' AND tgname IN ('a', 'r', 'o', 'd', 'p') UNION "
+      "ALL SELECT ev_class::regclass || '.' || rulename || '=' "
       "|| "
       "ev_enabled::text FROM pg_rewrite WHERE ev_class::regclass::text LIKE 'q%') AS x(w)");
 }

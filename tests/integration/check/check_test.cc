@@ -302,6 +302,12 @@ TEST_CASE("an accepted finding warns, by id or by id and object, and no other do
       "CREATE TABLE a(id int PRIMARY KEY DEFERRABLE); CREATE TABLE b(id int PRIMARY KEY DEFERRABLE); "
       "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); DELETE FROM a; DELETE FROM b; "
       "ALTER TABLE a OWNER TO mover; ALTER TABLE b OWNER TO mover");
+  harness::wait_until(replication::base::Deadline::in(replication::base::milliseconds(180'000)),
+                      "the deletions are in the statistics", [&] {
+                        return checks::clusters().source.value(
+                                   pair.name,
+                                   "SELECT count(*) FROM pg_stat_user_tables WHERE n_tup_del > 0") == "2";
+                      });
   const Findings one = check(pair, [](CheckInput& i) { i.accepted = {"keyless-table:public.a"}; });
   expect(one, "source", "keyless-table", "public.a", kWarns, "(accepted)");
   expect(one, "source", "keyless-table", "public.b", kBlocks);

@@ -80,7 +80,9 @@ TEST_CASE("what differs in tables made beforehand is named, all of it at once") 
   pair.on_target("CREATE TABLE theirs(id int PRIMARY KEY)");
   const auto findings = check(pair, Content::data_only);
   expect(findings, "target-differs", "public.missing", "is missing");
-  expect(findings, "missing-privilege", "public.theirs", "belongs to");
+  if (checks::clusters().target.major() >= 15) {  // else the tool's role is a superuser
+    expect(findings, "missing-privilege", "public.theirs", "belongs to");
+  }
   expect(findings, "target-differs", "public.good", "column id is integer, on the source bigint");
   expect(findings, "target-differs", "public.good", "lacks column x text");
   expect(findings, "target-differs", "public.good", "has a column y");
