@@ -40,13 +40,16 @@ bool exists(Connection& target, const StreamObjectName& object) {
              {object.name}) == "t";
 }
 
-// pg_dump 18 writes out what used to be the default, for any source; servers before 14 don't know the word.
+// pg_dump writes out what was the only behaviour before an option for it came. Older servers don't know the
+// word.
 std::string for_server(const StreamObjectName& object, std::string sql, int server_major) {
-  constexpr std::string_view kStreaming = ", streaming = off";
-  // From the end: connection strings and names stand before the options.
-  if (const auto at = sql.rfind(kStreaming);
-      object.subscription && server_major < 14 && at != std::string::npos && at > sql.rfind(" WITH (")) {
-    sql.erase(at, kStreaming.size());
+  const std::pair<std::string_view, int> since[]{{", streaming = off", 14}, {", run_as_owner = true", 16}};
+  for (const auto& [option, major] : since) {
+    // From the end: connection strings and names stand before the options.
+    const auto at = sql.rfind(option);
+    if (object.subscription && server_major < major && at != std::string::npos && at > sql.rfind(" WITH (")) {
+      sql.erase(at, option.size());
+    }
   }
   return sql;
 }

@@ -152,7 +152,7 @@ TEST_CASE("publications and subscriptions of the source stay behind, or are made
   run = scenario.start_run("", copy);
   scenario.wait_state(*run, "ready");
   CHECK(publications(target, filters) == wanted);
-  CHECK(subscriptions(target) == subscribed);
+  CHECK_MESSAGE(subscriptions(target) == subscribed, said << run->errors());
   CHECK(has(scenario.tool({"report", "--format", "json"}).output, "never by ENABLE alone"));
   CHECK_THROWS_WITH_AS(target.sql(kDatabase, "ALTER SUBSCRIPTION \"Feed\" ENABLE"),
                        doctest::Contains("does not have a slot name"), replication::base::Error);

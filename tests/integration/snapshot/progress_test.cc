@@ -90,6 +90,8 @@ TEST_CASE("the progress of a table goes with its rows, whatever their bytes on t
     CHECK(one.looks > 0);
     CHECK(one.worst < 0.1);
   }
-  CHECK(parts > 2);
+  if (pair.source.major() >= 14) {  // before, tables are copied whole
+    CHECK(parts > 2);
+  }
   CHECK(last.bytes_done == last.bytes_total);
 }
