@@ -236,6 +236,9 @@ void SchemaArchive::restore_pre_data(const postgres::ConnInfo& target,
                                      const postgres::FencingToken& token) const {
   auto connection = open_restore_session(target, token, state_->stop);
   auto items = state_->pre_data();
+  for (auto& item : items) {
+    item.sql = for_server(std::move(item.sql), connection.server_major());
+  }
   std::ranges::copy(state_->extension_rows, std::back_inserter(items));
   // pg_dump from 15 on writes the rights of "public" as changes against 15's initial ones, where PUBLIC can't
   // create.

@@ -447,6 +447,33 @@ std::string rename_roles(std::string_view sql, const catalog::RoleMap& map) {
   return text;
 }
 
+std::string for_server(std::string sql, int server_major) {
+  if (server_major < 15 && begins_with(tokens_of(sql, 2), {"ALTER", "TABLE"})) {
+    // ADD GENERATED ... AS IDENTITY (SEQUENCE NAME schema.name LOGGED ...);  where the table is unlogged
+    const auto tokens = tokens_of(sql);
+    const auto identity = std::ranges::adjacent_find(
+        tokens, [](const Token& a, const Token& b) { return a.is("ADD") && b.is("GENERATED"); });
+    const auto word = std::adjacent_find(identity, tokens.end(), [](const Token& a, const Token& b) {
+      return !a.symbol('.') && b.is("LOGGED");
+    });
+    if (word != tokens.end()) {
+      sql.erase((word + 1)->begin, std::string_view("LOGGED").size());
+    }
+  }
+  if (server_major < 16 && begins_with(tokens_of(sql, 2), {"CREATE", "SUBSCRIPTION"})) {
+    const std::pair<std::string_view, int> since[]{{"STREAMING", 14}, {"RUN_AS_OWNER", 16}};
+    for (const auto& [option, major] : since) {
+      const auto tokens = tokens_of(sql);
+      for (std::size_t at = 1; at + 2 < tokens.size() && server_major < major; ++at) {
+        if (tokens[at - 1].symbol(',') && tokens[at].is(option) && tokens[at + 1].symbol('=')) {
+          sql.erase(tokens[at - 1].begin, tokens[at + 2].end - tokens[at - 1].begin);
+        }
+      }
+    }
+  }
+  return sql;
+}
+
 std::optional<StreamObjectName> stream_object_name(std::string_view sql) {
   const auto tokens = tokens_of(sql, 8);
   std::size_t at = 1;  // CREATE, ALTER

@@ -41,6 +41,10 @@ void collect_roles(std::string_view sql, std::set<std::string>& roles);
 // in a function's body or a text, stays as it is. Throws as RoleMap::at does.
 std::string rename_roles(std::string_view sql, const catalog::RoleMap& map);
 
+// The statement without what a newer pg_dump writes out and servers of this major version don't know yet:
+// what was the only behaviour before there was a word for it. Everything else stays as it is.
+std::string for_server(std::string sql, int server_major);
+
 // The publication or subscription that a statement makes, alters, comments on or labels.
 struct StreamObjectName {
   bool subscription = false;

@@ -40,20 +40,6 @@ bool exists(Connection& target, const StreamObjectName& object) {
              {object.name}) == "t";
 }
 
-// pg_dump writes out what was the only behaviour before an option for it came. Older servers don't know the
-// word.
-std::string for_server(const StreamObjectName& object, std::string sql, int server_major) {
-  const std::pair<std::string_view, int> since[]{{", streaming = off", 14}, {", run_as_owner = true", 16}};
-  for (const auto& [option, major] : since) {
-    // From the end: connection strings and names stand before the options.
-    const auto at = sql.rfind(option);
-    if (object.subscription && server_major < major && at != std::string::npos && at > sql.rfind(" WITH (")) {
-      sql.erase(at, option.size());
-    }
-  }
-  return sql;
-}
-
 void make(Connection& target, const StreamObjectName& object, const std::string& sql,
           const postgres::FencingToken& token) {
   if (object.subscription) {
@@ -107,6 +93,7 @@ StreamObjectsMade restore_stream_objects(const postgres::ConnInfo& info, const p
   StreamObjectsMade made;
   std::vector<StreamObjectName> order;
   std::map<StreamObjectName, std::string> statements;
+  auto target = open_restore_session(info, token, stop);
   for (const auto& item : items) {
     if (const auto object = stream_object_name(item.sql)) {
       auto& sql = statements[*object];
@@ -114,13 +101,12 @@ StreamObjectsMade restore_stream_objects(const postgres::ConnInfo& info, const p
         order.push_back(*object);
         sql = item.settings;
       }
-      sql += item.sql + '\n';
+      sql += for_server(item.sql, target.server_major()) + '\n';
     }
   }
   if (order.empty()) {
     return made;
   }
-  auto target = open_restore_session(info, token, stop);
   const bool super =
       target.one_value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
   for (const auto& object : order) {
@@ -142,7 +128,7 @@ StreamObjectsMade restore_stream_objects(const postgres::ConnInfo& info, const p
       continue;
     }
     try {
-      make(target, object, for_server(object, statements.at(object), target.server_major()), token);
+      make(target, object, statements.at(object), token);
       names.push_back(object.name);
     } catch (const base::Error& error) {
       if (!error.connection_usable() || error.sqlstate().empty()) {
