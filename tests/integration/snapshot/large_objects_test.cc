@@ -150,22 +150,25 @@ TEST_CASE("what changes between two looks is found, and only that is read") {
   CHECK(objects.changed(*source, target) == std::vector<Oid>{16384033});
   CHECK(objects.refresh(*source, target) == std::vector<Oid>{16384033});
 
-  // A session's own statistics arrive when it ends, if not before.
+  if (pair.source.major() < 15) {
+    return;  // statistics arrive when they like
+  }
+  // A session's own statistics have arrived once it is gone.
   pair.source.sql("shop", "SELECT lo_put(31, 0, 'once more')");
-  source.reset();
   const auto scans = [&] {
+    const auto pid = std::to_string(source->backend_pid());
+    source.reset();
+    harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "the session's end", [&] {
+      return pair.source.value("shop", "SELECT count(*) FROM pg_stat_activity WHERE pid = " + pid) == "0";
+    });
     return std::stoll(*pair.source.value(
         "shop",
         "SELECT idx_scan FROM pg_stat_sys_indexes WHERE indexrelname = 'pg_largeobject_loid_pn_index'"));
   };
-  harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "statistics",
-                      [&] { return scans() > 800; });
   const auto before = scans();
+  CHECK(before > 800);
   source = std::make_unique<postgres::Connection>(pair.source.connect("shop"));
   CHECK(objects.changed(*source, target) == std::vector<Oid>{31});
-  source.reset();
-  harness::wait_until(base::Deadline::in(base::milliseconds(180'000)), "statistics",
-                      [&] { return scans() > before; });
   CHECK(scans() < before + 400);
 }
 
