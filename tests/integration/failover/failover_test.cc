@@ -96,10 +96,35 @@ class Trio {
   // The stream may run ahead of the standby.
   void let_ahead() { primary_.configure({"synchronized_standby_slots = ''"}); }
 
-  std::unique_ptr<harness::Tool> start_run(const std::vector<std::string>& more = {}) {
+  std::unique_ptr<harness::Tool> start_run(const std::vector<std::string>& more = {},
+                                           const harness::ToolOptions& options = {}) {
     auto arguments = arguments_of("run");
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return std::make_unique<harness::Tool>(arguments);
+    return std::make_unique<harness::Tool>(arguments, options);
+  }
+  // A run in its first copy: `fact` is in, `late` is held on the other server until the session ends.
+  std::pair<std::unique_ptr<harness::Tool>, replication::postgres::Connection> start_copy(
+      const std::vector<std::string>& more = {}) {
+    auto& source = role_ == Role::source ? primary_ : other_;
+    auto& target = role_ == Role::source ? other_ : primary_;
+    source.connect(kDatabase, "app")
+        .exec("CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1)");
+    write(source, 20);
+    auto run = start_run(more, {.env = harness::fault_environment("run.after-pre-data:stop")});
+    run->wait_frozen(seconds(180));
+    auto hold = other_.connect(kDatabase);
+    hold.exec("BEGIN; LOCK TABLE late");
+    run->thaw();
+    wait_until(seconds(180), "one table is in, the other one waits", [&] {
+      if (!run->running()) {
+        FAIL("run ended:\n" << run->errors());
+      }
+      return target.value(kDatabase, "SELECT string_agg(name, ' ') FROM pgcutover.table_copy") == "fact" &&
+             other_.value(kDatabase,
+                          "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'late'::regclass AND NOT "
+                          "granted") == "t";
+    });
+    return {std::move(run), std::move(hold)};
   }
   harness::ToolResult tool(const std::string& verb, const std::vector<std::string>& more = {}) {
     auto arguments = arguments_of(verb);
@@ -364,6 +389,67 @@ TEST_CASE("a failover without such a slot is refused, with the table to be copie
   trio.expect_refused(*run, "on timeline 2 instead of 1");
   const auto cancelled = trio.tool("cancel", {"--yes"});
   CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+}
+
+// What was copied may hold transactions that the promoted server never had, whatever its slot says.
+TEST_CASE("a failover of the source during the first copy is refused, also where the slot was kept") {
+  const auto versions = with_failover_slots();
+  for (const bool kept : {true, false}) {
+    CAPTURE(kept);
+    if (kept && versions.empty()) {
+      continue;
+    }
+    Trio trio(kept ? versions.front() : "");
+    const harness::TempDir spool("pgcut-spool");
+    std::vector<std::string> more{"--spool", spool.path().string()};
+    if (kept) {
+      trio.keep_slots();
+      more.emplace_back("--failover-slots");
+    }
+    auto [run, hold] = trio.start_copy(more);
+    if (kept) {  // the spool moves the slot on
+      trio.write(trio.primary(), 20);
+      trio.wait_slot_kept();
+    }
+    trio.primary().kill9();
+    trio.promote();
+    hold.exec("COMMIT");
+    CHECK_MESSAGE(run->wait(seconds(180)) == 8, run->errors());
+    const auto told = run->errors();
+    CHECK_MESSAGE(has(told, kept ? "failed over while tables were copied" : "doesn't exist"), told);
+    CHECK_MESSAGE(has(told, "to be copied again: "), told);
+    const auto cancelled = trio.tool("cancel", {"--yes"});
+    CHECK_MESSAGE(cancelled.exit_code == 0, cancelled.errors);
+    run = trio.start_run();
+    Trio::wait_ready(*run);
+    trio.write(trio.standby(), 20);
+    trio.wait_equal(*run);
+    Trio::stop_run(*run);
+  }
+}
+
+// What a table's copy left there and the record of it are one transaction: the standby has both or neither.
+TEST_CASE("a failover of the target during the first copy: the copy goes on there") {
+  Trio trio("", Role::target);
+  auto [run, hold] = trio.start_copy();
+  wait_until(seconds(180), "the standby has what is copied",
+             [&] { return trio.standby().value(kDatabase, "SELECT count(*) FROM fact") == "20"; });
+  trio.primary().kill9();
+  trio.promote();
+  hold.exec("INSERT INTO late VALUES (2); COMMIT");
+  trio.write(trio.other(), 20);
+  Trio::wait_ready(*run);
+  wait_until(seconds(180), "the promoted target has what was written", [&] {
+    if (!run->running()) {
+      FAIL("run ended:\n" << run->errors());
+    }
+    return trio.standby().value(kDatabase, "SELECT count(*) || ' ' || count(DISTINCT id) FROM fact") ==
+           "40 40";
+  });
+  CHECK(trio.standby().value(kDatabase, "SELECT count(*) FROM late") == "2");
+  const auto verified = trio.tool("verify");
+  CHECK_MESSAGE(verified.exit_code == 0, verified.output);
+  Trio::stop_run(*run);
 }
 
 // The same system, timeline and slot; its WAL ends behind what was applied, so its position tells nothing.
