@@ -71,6 +71,8 @@ verify::Comparison compare_live(Context& context, Link& link,
   {
     const Held held(link.applier());
     expect(link.applier().hold(base::Deadline::in(kHold)), link, "holding apply");
+    // What changed while it is made doesn't matter: nothing is decoded by this slot, and its snapshot has
+    // everything that was committed before its position, whatever the decoder knows of that.
     const auto slot = stream::create_slot(
         slot_session, publisher, "pgcutover_verify_" + context.servers.tag(), true, base::Deadline::in(kHold),
         [](const std::string& who) { base::log::warn("verify waits for open transactions: " + who); });

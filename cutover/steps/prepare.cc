@@ -134,9 +134,9 @@ void Preparation::close_target() {
 
 // A server that waits for older transactions before a slot is consistent forgets what others committed in the
 // first part of that wait when it decodes those that span the end of it: their changes come with the columns
-// a table had before, or end the stream where its file is another one (PostgreSQL 12 to 18). Every
-// transaction after them may be decoded by the same stale columns. So a slot counts only if no table changed
-// meanwhile.
+// that a table or a composite type had before, or end the stream where a table's file is another one or an
+// enum label is new (PostgreSQL 12 to 18). Every transaction after them may be decoded by the same stale
+// columns. So a slot counts only if no table, and no type of a column, changed meanwhile.
 stream::CreatedSlot Preparation::create_slot(const std::string& name) {
   for (int tries = 1;; ++tries) {
     stream::drop_slot(source(), name, base::Deadline::in(milliseconds(30'000)));
@@ -152,8 +152,10 @@ stream::CreatedSlot Preparation::create_slot(const std::string& name) {
       return created;
     }
     catalog_.reset();  // the schema is compared with what the tables are now
-    const auto what = "tables changed while the slot was made, so that the server may decode them wrongly: " +
-                      listed(changed);
+    const auto what =
+        "tables or types of their columns changed while the slot was made, so that the server may decode "
+        "them wrongly: " +
+        listed(changed);
     if (tries < kSlotTries) {
       base::log::warn(what + "; it is made again");
     } else if (changed.shapes.empty()) {  // not silently wrong: such a stream ends with an error
@@ -314,6 +316,10 @@ void Preparation::restore_rest() {
   fault_point("run.after-foreign-keys");
 }
 
+// Unlike create_slot(), this doesn't ask what changed while the slot was made. Decoded wrongly is only what
+// spans the end of that, or begins later but before the next change of any catalog: as long as this side is
+// closed, that is what our own apply writes, and nobody wants it back. Opening the side is such a change
+// (open_side() grants CONNECT), and commits before an application's first transaction there.
 void Preparation::make_idle_slot(Side idle) {
   auto session = context_.servers.open(idle, "slot");
   stream::ensure_slot(session, context_.servers.at(idle), slot_name(context_.plan.name, idle),

@@ -30,6 +30,9 @@ struct Column {
   // Of its row in pg_attribute, where the filter leaves columns out: under another name it may have been left
   // out meanwhile, and nothing else tells once it has its name back.
   std::string version = {};
+  // Of what the type is made of: enum labels, a composite's columns, and so on down to base types. 0 for
+  // these.
+  std::uint64_t type_digest = 0;
 
   bool operator==(const Column&) const = default;
 };

@@ -10,7 +10,7 @@ namespace replication::catalog {
 
 // Tables by their display names. Dropped ones are in neither list.
 struct Changes {
-  std::vector<std::string> shapes;  // other columns, another identity or name
+  std::vector<std::string> shapes;  // other columns, columns of types that changed, another identity or name
   std::vector<std::string> files;   // new, or truncated or rewritten
   bool none() const { return shapes.empty() && files.empty(); }
 };

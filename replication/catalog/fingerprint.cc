@@ -42,6 +42,7 @@ void add_table(const Table& table, Hasher& hasher) {
     hasher.add(static_cast<std::uint64_t>(column.number));
     hasher.add(column.type);
     hasher.add(column.type_name);
+    hasher.add(column.type_digest);
     hasher.add(column.not_null ? 1 : 0);
     hasher.add(static_cast<std::uint64_t>(column.identity));
     hasher.add(column.generated ? 1 : 0);
@@ -79,15 +80,21 @@ std::string Hasher::hex() const {
   return out;
 }
 
-std::string fingerprint(const std::vector<Table>& tables, const Types& types) {
+std::uint64_t type_digest(base::Oid type, const Types& types) {
+  const auto found = types.all().find(type);
+  if (found == types.all().end() || (found->second.kind == 'b' && found->second.element == 0))
+    return 0;
   Hasher hasher;
   std::set<base::Oid> seen;
+  add_type(type, types, seen, hasher);
+  return hasher.value();
+}
+
+std::string fingerprint(const std::vector<Table>& tables) {
+  Hasher hasher;
   hasher.add(tables.size());
-  for (const Table& table : tables) {
+  for (const Table& table : tables)
     add_table(table, hasher);
-    for (const Column& column : table.columns)
-      add_type(column.type, types, seen, hasher);
-  }
   return hasher.hex();
 }
 

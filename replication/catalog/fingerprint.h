@@ -21,12 +21,15 @@ class Hasher {
   void add(std::string_view text);
   void add(std::uint64_t number);
   std::string hex() const;  // 16 digits
+  std::uint64_t value() const { return state_; }
 
  private:
   void byte(unsigned char value);
   std::uint64_t state_ = 0xcbf29ce484222325ULL;
 };
 
-std::string fingerprint(const std::vector<Table>& tables, const Types& types);
+// For Column::type_digest.
+std::uint64_t type_digest(base::Oid type, const Types& types);
+std::string fingerprint(const std::vector<Table>& tables);
 
 }  // namespace replication::catalog

@@ -90,6 +90,9 @@ void load_columns(postgres::Connection& connection, const Types& types, const Co
       FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
      WHERE a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attrelid, a.attnum)");
+  std::map<base::Oid, std::uint64_t> digests;
+  for (const auto& [oid, type] : types.all())
+    digests.emplace(oid, type_digest(oid, types));
   for (int i = 0; i < rows.rows(); ++i) {
     const auto place = at.find(rows.oid(i, 0));
     if (place == at.end())
@@ -105,6 +108,7 @@ void load_columns(postgres::Connection& connection, const Types& types, const Co
     c.generated = !rows.view(i, 7).empty();
     c.binary_safe = types.binary_safe(c.type);
     c.has_equality = types.has_equality(c.type);
+    c.type_digest = digests[c.type];
     if (!filter.exclude.empty()) {
       c.version = rows.text(i, 9);
     }
@@ -257,7 +261,7 @@ Catalog load_all(postgres::Connection& connection, const TableFilter& filter, Si
   }
   catalog.large_objects =
       connection.one_row("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").integer(0, 0);
-  catalog.fingerprint = fingerprint(catalog.tables, types);
+  catalog.fingerprint = fingerprint(catalog.tables);
   if (own)
     own->commit_or_throw();
   return catalog;

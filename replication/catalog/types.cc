@@ -85,6 +85,12 @@ bool Types::has_equality(base::Oid type, int depth) const {
 Types load_types(postgres::Connection& connection, const std::string& tables_cte) {
   // typlen = -1 with typelem is a true array; fixed-length ones with typelem (name, point) are not.
   // int2vector and oidvector are the exceptions, caught by the array type's own back reference.
+  // A range depends on its subtype, a multirange on its range (13 and earlier have none); those of built-in
+  // types aren't noted, and never change.
+  const std::string of_range = R"(
+    SELECT d.refobjid FROM pg_catalog.pg_depend d
+     WHERE t.typtype IN ('r', 'm') AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid
+       AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass)";
   const std::string sql = "WITH RECURSIVE " + tables_cte + R"(, used AS (
       SELECT DISTINCT a.atttypid AS oid
         FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
@@ -96,6 +102,8 @@ Types load_types(postgres::Connection& connection, const std::string& tables_cte
           UNION ALL SELECT e.oid FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid
           UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
                      WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+          UNION ALL )" + of_range +
+                          R"(
         ) part
     ), comparable AS (
       SELECT opcintype AS oid FROM pg_catalog.pg_opclass
@@ -106,14 +114,15 @@ Types load_types(postgres::Connection& connection, const std::string& tables_cte
            t.oid IN (SELECT oid FROM comparable)
              OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castsource = t.oid AND k.castmethod = 'b'
                            AND k.castcontext = 'i' AND k.casttarget IN (SELECT oid FROM comparable)),
-           coalesce((SELECT pg_catalog.string_agg(a.atttypid::text, ' ' ORDER BY a.attnum)
-                       FROM pg_catalog.pg_attribute a
-                      WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0
-                        AND NOT a.attisdropped), ''),
+           coalesce((SELECT pg_catalog.string_agg(part.oid::text, ' ' ORDER BY part.place, part.oid) FROM (
+                       SELECT a.atttypid, a.attnum FROM pg_catalog.pg_attribute a
+                        WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+                       UNION ALL SELECT r.refobjid, 0 FROM ()" +
+                          of_range + R"() r) part(oid, place)), ''),
            CASE t.typtype
              WHEN 'e' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(enumlabel), ',' ORDER BY enumsortorder)
                               FROM pg_catalog.pg_enum WHERE enumtypid = t.oid)
-             WHEN 'c' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' ' || a.atttypid || ' ' || a.atttypmod,
+             WHEN 'c' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' ' || a.attnum || ' ' || a.atttypid || ' ' || a.atttypmod,
                                               ',' ORDER BY a.attnum)
                               FROM pg_catalog.pg_attribute a
                              WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)

@@ -20,7 +20,7 @@ struct Type {
   base::Oid base_type = 0;  // of a domain
   base::Oid element = 0;    // of a true array
   bool operator_class = false;  // it, or a type it is binary-coercible to, has a default btree or hash one
-  std::vector<base::Oid> attributes = {};  // types of a composite's columns
+  std::vector<base::Oid> attributes = {};  // types of a composite's columns; of a range, what it is made of
   std::string detail = {};  // enum labels, composite columns, domain's NOT NULL: for the fingerprint
 };
 

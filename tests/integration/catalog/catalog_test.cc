@@ -285,7 +285,8 @@ TEST_CASE("a look without sizes sees the same otherwise") {
 TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
   auto connection = database("prints", R"(
     CREATE TYPE mood AS ENUM ('sad');
-    CREATE TABLE t(id int PRIMARY KEY, m mood);
+    CREATE TYPE pair AS (a int, b text);
+    CREATE TABLE t(id int PRIMARY KEY, m mood, pairs pair[]);
     CREATE TABLE p(id int PRIMARY KEY) PARTITION BY LIST (id);
     CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);)");
   std::string print = load(connection).fingerprint;
@@ -300,17 +301,56 @@ TEST_CASE("the fingerprint moves with DDL and stays with everything else") {
   for (const char* loud :
        {"ALTER TABLE t ADD COLUMN x int", "ALTER TABLE t ALTER COLUMN x TYPE bigint",
         "ALTER TABLE t RENAME COLUMN x TO y", "ALTER TYPE mood ADD VALUE 'happy'",
-        "ALTER TABLE t REPLICA IDENTITY FULL", "ALTER TABLE t DROP COLUMN y",
-        "CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2)", "ALTER TABLE p DETACH PARTITION p2",
-        "DROP TABLE p2", "CREATE TABLE u(id int)", "DROP TABLE u; CREATE TABLE u(id int)",
-        "ALTER TABLE u SET UNLOGGED", "ALTER TABLE t DROP CONSTRAINT t_pkey",
-        "CREATE SCHEMA s; ALTER TABLE u SET SCHEMA s"}) {
+        "ALTER TYPE pair DROP ATTRIBUTE b, ADD ATTRIBUTE b text", "ALTER TABLE t REPLICA IDENTITY FULL",
+        "ALTER TABLE t DROP COLUMN y", "CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2)",
+        "ALTER TABLE p DETACH PARTITION p2", "DROP TABLE p2", "CREATE TABLE u(id int)",
+        "DROP TABLE u; CREATE TABLE u(id int)", "ALTER TABLE u SET UNLOGGED",
+        "ALTER TABLE t DROP CONSTRAINT t_pkey", "CREATE SCHEMA s; ALTER TABLE u SET SCHEMA s"}) {
     CAPTURE(std::string(loud));
     connection.exec(loud);
     const std::string now = load(connection).fingerprint;
     CHECK(now != print);
     print = now;
   }
+}
+
+TEST_CASE("a column's digest moves with everything its type is made of, and with nothing else") {
+  auto connection = database("made_of", R"(
+    CREATE TYPE pair AS (a int, b text);
+    CREATE DOMAIN kept AS pair;
+    CREATE TYPE outside AS (held kept, n int);
+    CREATE TYPE pairs AS RANGE (subtype = pair);
+    CREATE TYPE mood AS ENUM ('sad');
+    CREATE TYPE moods AS RANGE (subtype = mood);
+    CREATE TYPE other AS (a int);
+    CREATE TABLE wide(n int);
+    CREATE TABLE t(one pair, many pair[], held kept, nested outside[], ranged pairs, mood mood, span moods[],
+                   wide wide, n int, ints int[], r int4range, x other);)");
+  if (connection.server_major() >= 14) {
+    connection.exec("ALTER TABLE t ADD COLUMN multi pairs_multirange");
+  }
+  const auto moved = [&](const char* change) {
+    const auto before = load(connection);
+    connection.exec(change);
+    const auto after = load(connection);
+    Strings names;
+    for (const Column& c : table(after, "t").columns) {
+      if (c.type_digest != column(table(before, "t"), c.name).type_digest)
+        names.push_back(c.name);
+    }
+    return names;
+  };
+  Strings of_pair{"one", "many", "held", "nested", "ranged"};
+  if (connection.server_major() >= 14) {
+    of_pair.emplace_back("multi");
+  }
+  CHECK(moved("ALTER TYPE pair ADD ATTRIBUTE c text") == of_pair);
+  CHECK(moved("ALTER TYPE pair DROP ATTRIBUTE c, ADD ATTRIBUTE c text") == of_pair);
+  CHECK(moved("ALTER TYPE mood ADD VALUE 'glad'") == Strings{"mood", "span"});
+  CHECK(moved("ALTER TYPE mood RENAME VALUE 'glad' TO 'happy'") == Strings{"mood", "span"});
+  CHECK(moved("ALTER TABLE wide ADD COLUMN more int") == Strings{"wide"});
+  CHECK(moved("CREATE INDEX ON t (n); COMMENT ON TYPE other IS 'one more'; ANALYZE") == Strings{});
+  CHECK(column(table(load(connection), "t"), "n").type_digest == 0);
 }
 
 TEST_CASE("the digest of the tables' files moves whenever the list of them would differ") {

@@ -33,10 +33,10 @@ inline harness::Cluster& server(bool source) {
 
 class Stage {
  public:
-  // `tables`: what the plan says of them. `meanwhile` is called once the controller runs, and may
-  // see it end.
+  // `tables`: what the plan says of them. `meanwhile` is called once the controller runs, and may see it end
+  // (it is called again then).
   Stage(const std::string& name, const std::string& policy, const std::string& sql,
-        const std::string& tables = "keyless: full", const std::function<void(Tool&)>& meanwhile = {})
+        const std::string& tables = "keyless: full", const std::function<void(Stage&)>& meanwhile = {})
       : name_(name), policy_(policy) {
     for (const bool side : {true, false}) {
       server(side).sql("postgres", "CREATE DATABASE " + name);
@@ -45,11 +45,11 @@ class Stage {
     write_plan(tables);
     run_ = std::make_unique<Tool>(arguments("run", {}));
     if (meanwhile) {
-      meanwhile(*run_);
+      meanwhile(*this);
     }
     if (run_->running()) {
       wait_state("ready");
-    } else {  // as `meanwhile` wanted it
+    } else {
       run_again();
     }
   }
