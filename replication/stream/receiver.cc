@@ -49,6 +49,9 @@ struct Receiver::State {
   ChunkBuilder builder;
   Remembered remembered;
   milliseconds backoff = kBackoffFirst;
+  // Within start_lsn(): what that throws is apply's own failure, which a new connection doesn't mend and
+  // which apply's owner still has to see as it is.
+  bool asking = false;
   std::optional<Deadline> budget;  // set from the loss of a connection until the next one proved alive
 
   mutable std::mutex failure_mutex;
@@ -83,7 +86,7 @@ void Receiver::State::keep_connected() {
       throw;
     } catch (const base::Error& error) {
       positions.connected = false;
-      if (!try_again(error)) {
+      if (asking || !try_again(error)) {
         throw;
       }
     }
@@ -119,14 +122,11 @@ bool Receiver::State::try_again(const base::Error& error) {
 }
 
 Lsn Receiver::State::ask_start() {
-  try {
-    const Lsn start = start_lsn();
-    PGCUTOVER_CHECK(start.valid(), "a stream starts at a known position");
-    return start;
-  } catch (base::Error& error) {
-    error.set_retryable(false);  // apply's failure, not this connection's
-    throw;
-  }
+  asking = true;
+  const Lsn start = start_lsn();
+  asking = false;
+  PGCUTOVER_CHECK(start.valid(), "a stream starts at a known position");
+  return start;
 }
 
 void Receiver::State::connect_and_pump() {

@@ -281,6 +281,20 @@ TEST_CASE("a stream that would have a gap is refused, with the reason and what t
   }
 }
 
+TEST_CASE("where apply has failed, the receiver ends with that failure and leaves it as it is") {
+  Streaming s("unasked_1");
+  const auto why = std::make_exception_ptr(base::Error("apply failed").set_retryable(true));
+  s.receiver = std::make_unique<stream::Receiver>(receiver_options(s.database, s.slot), s.queue,
+                                                  [&]() -> Lsn { std::rethrow_exception(why); });
+  s.receiver->start();
+  CHECK(s.wait_failure() == "apply failed");
+  try {
+    std::rethrow_exception(why);
+  } catch (const base::Error& error) {
+    CHECK(error.retryable());  // whoever owns both begins anew
+  }
+}
+
 TEST_CASE("a slot in use is waited for, and its holder is named when the patience ends") {
   Streaming s("busy_1");
   s.run();
