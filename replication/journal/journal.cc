@@ -27,14 +27,31 @@ std::uint32_t payload_length(std::string_view head) {
   return length;
 }
 
+// Nobody else gets into it from now on: /tmp or a home directory must not become ours by a slip.
+void expect_own_directory(const std::string& directory) {
+  const auto segments = segment_paths(directory);
+  std::error_code error;
+  for (const auto& item : fs::directory_iterator(directory, error)) {
+    const auto name = item.path().filename().string();
+    if (name != "lock" && name != "lost+found" && !name.starts_with('.') &&
+        std::ranges::find(segments, item.path().string()) == segments.end()) {
+      throw base::UsageError("the directory " + directory + " has other things in it: " + name,
+                             "give --spool a directory of its own: one that isn't there yet is made");
+    }
+  }
+}
+
 }  // namespace
 
 Journal::Journal(JournalOptions options, base::Lsn applied) : options_(std::move(options)) {
   std::error_code error;
-  fs::create_directory(options_.directory, error);
+  const bool made = fs::create_directory(options_.directory, error);
   if (error) {
     throw base::Error("can't make the directory " + options_.directory + ": " + error.message(),
                       "its parent must be there: see --spool");
+  }
+  if (!made) {
+    expect_own_directory(options_.directory);
   }
   fs::permissions(options_.directory, fs::perms::owner_all, error);  // rows of the application are in it
   // The directory's own name too, before the source is told that anything in it is durable.

@@ -61,6 +61,13 @@ void SegmentFile::sync() {
   if (::fdatasync(fd_) != 0) {
     fail("can't sync", path_);  // never tried again: what the kernel dropped would count as written
   }
+  struct stat status {};
+  if (::fstat(fd_, &status) == 0 && status.st_nlink == 0) {
+    throw base::Error(
+        "the file " + path_ + " was removed while it was being written: nobody can read it again",
+        "leave the --spool directory alone while `run` lives; run again: it says whether anything "
+        "that was in it is lost");
+  }
 }
 
 void SegmentFile::truncate(std::uint64_t size) {

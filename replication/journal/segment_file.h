@@ -19,7 +19,7 @@ class SegmentFile {
 
   // All of it or nothing: what was written in part is taken away again. Throws Error, e.g. on a full disk.
   void append(std::string_view bytes);
-  void sync();
+  void sync();  // throws also where somebody removed the file: what is in it is on no disk then
   void truncate(std::uint64_t size);
   // Up to `length` bytes; fewer at the file's end.
   std::string read(std::uint64_t offset, std::size_t length) const;

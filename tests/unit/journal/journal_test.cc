@@ -509,5 +509,32 @@ TEST_CASE("a directory that can't be made, and a disk that is full, are named") 
   }
 }
 
+TEST_CASE("a directory with other things in it isn't taken, and stays as it is") {
+  const Place place;
+  fs::create_directory(place.path());
+  fs::permissions(place.path(), fs::perms{0755});
+  fs::create_directory(fs::path(place.path()) / "lost+found");  // a file system of its own
+  std::ofstream(fs::path(place.path()) / "precious") << "x";
+  CHECK_THROWS_WITH_AS(Journal(place.options(), Lsn{1}),
+                       doctest::Contains("has other things in it: precious"), base::UsageError);
+  CHECK(fs::status(place.path()).permissions() == fs::perms{0755});
+  fs::remove(fs::path(place.path()) / "precious");
+  { const Journal journal(place.options(), Lsn{1}); }
+  CHECK(fs::status(place.path()).permissions() == fs::perms::owner_all);
+  const Journal again(place.options(), Lsn{1});
+}
+
+TEST_CASE("nothing counts as durable in a file that somebody removed") {
+  const Place place;
+  Journal journal(place.options(), Lsn{10});
+  journal.append(entry(11, "kept"));
+  CHECK(journal.sync() == Lsn{11});
+  fs::remove_all(place.path());
+  journal.append(entry(12, "lost"));
+  CHECK_THROWS_WITH_AS(journal.sync(), doctest::Contains("was removed while it was being written"),
+                       base::Error);
+  CHECK(journal.synced() == Lsn{11});
+}
+
 }  // namespace
 }  // namespace replication::journal
