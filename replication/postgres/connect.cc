@@ -103,7 +103,10 @@ Connection Connection::open(const ConnInfo& info, const SessionOptions& options,
     return connection;
   }
   const auto newer = pinned_by_version(connection.server_version());
-  std::string sql;
+  // Its texts are bytes of no known encoding, which it wouldn't take back as UTF-8 where they are none.
+  const std::string encoding =
+      connection.server_encoding() == "SQL_ASCII" ? "SET client_encoding = SQL_ASCII; " : "";
+  std::string sql = encoding;
   for (const auto& [name, value] : newer) {
     sql += "SET " + name + " = " + value + "; ";
   }
@@ -121,7 +124,11 @@ Connection Connection::open(const ConnInfo& info, const SessionOptions& options,
   // server takes them in the startup packet.
   SessionOptions with_newer(options);
   with_newer.settings.insert(with_newer.settings.begin(), newer.begin(), newer.end());
-  return open_once(info, with_newer, stop);
+  auto again = open_once(info, with_newer, stop);
+  if (!encoding.empty()) {
+    again.exec(encoding);
+  }
+  return again;
 }
 
 Connection Connection::open_once(const ConnInfo& info, const SessionOptions& options,

@@ -322,6 +322,10 @@ bool Connection::wait_notification(base::Deadline deadline) {
 int Connection::server_version() const {
   return PQserverVersion(raw());
 }
+std::string Connection::server_encoding() const {
+  const char* name = PQparameterStatus(raw(), "server_encoding");
+  return name == nullptr ? "" : name;
+}
 int Connection::backend_pid() const {
   return PQbackendPID(raw());
 }

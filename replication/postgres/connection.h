@@ -70,7 +70,8 @@ class Connection {
   // Waits for a NOTIFY on any channel we LISTEN to, for the deadline, or for a stop; true where one arrived.
   bool wait_notification(base::Deadline deadline);
 
-  int server_version() const;  // 150018 = 15.18
+  int server_version() const;           // 150018 = 15.18
+  std::string server_encoding() const;  // of the database: "UTF8"
   int server_major() const { return server_version() / 10000; }
   int backend_pid() const;
   const std::string& server() const;  // SessionOptions::server
