@@ -103,10 +103,11 @@ struct Plan {
   postgres::ConnInfo source, target;
   std::string strategy = "switchover";
   catalog::TableFilter tables;
-  bool keyless_full = false;   // set REPLICA IDENTITY FULL on tables without a key
-  bool unlogged_data = true;   // rows of unlogged tables are moved; false = they arrive empty
-  bool follow_schema = false;  // schema changes of the safe kinds are made on the other side too
-  bool create_roles = true;    // make the roles that the target lacks; false = they must be there
+  bool keyless_full = false;      // set REPLICA IDENTITY FULL on tables without a key
+  bool unlogged_data = true;      // rows of unlogged tables are moved; false = they arrive empty
+  bool follow_schema = false;     // schema changes of the safe kinds are made on the other side too
+  bool stop_at_conflict = false;  // a change that meets no row ends the stream instead of being recorded
+  bool create_roles = true;       // make the roles that the target lacks; false = they must be there
   std::map<std::string, std::string> role_map;  // of the source's roles to their names on the target
   bool copy_publications = false;               // the user's, made on the target with the schema
   bool copy_subscriptions = false;              // the same, disabled and without a slot

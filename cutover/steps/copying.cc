@@ -3,6 +3,7 @@
 #include "cutover/steps/copy_teller.h"
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/reset.h"
+#include "replication/apply/twins.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
 #include "replication/catalog/left_out.h"
@@ -110,6 +111,8 @@ void Preparation::copy() {
   }
   // A table may have been altered on the source since its schema was dumped.
   require_same_structure(catalog::load(target(), context_.plan.tables), Keys::left_out);
+  replication::apply::pair_tables(target(), std::string(direction_from(Side::source)),
+                                  source_catalog().tables);
   snapshot::CopyOptions options;
   options.source = context_.servers.info(Side::source, "copy");
   options.target = context_.servers.info(Side::target, "copy");

@@ -51,6 +51,8 @@ Link::Link(const Servers& servers, const LinkOptions& options)
   apply.token = options.token;
   apply.filters = options.filters;
   apply.left_out = options.left_out;
+  apply.keep_twins = true;
+  apply.stop_at_conflict = options.stop_at_conflict;
   apply.misfit_budget = kMisfit;
   apply.on_filter_passed = options.on_filter_passed;
   if (schema_changes_) {

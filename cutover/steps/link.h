@@ -26,6 +26,7 @@ struct LinkOptions {
   Side from = Side::source;
   std::string run;  // plan name
   bool binary = false;
+  bool stop_at_conflict = false;
   std::string system_identifier;  // of `from`
   replication::stream::Lineage lineage;
   postgres::FencingToken token;

@@ -13,6 +13,7 @@
 #include "cutover/steps/takeover.h"
 #include "replication/apply/progress.h"
 #include "replication/apply/quiet.h"
+#include "replication/apply/twins.h"
 #include "replication/base/check.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -201,6 +202,7 @@ LinkOptions Preparation::link_options(Side from) {
       publisher_side.server_version() >= 140000 &&
       std::all_of(tables.begin(), tables.end(), [](const auto& table) { return table.streams_binary(); });
   options.left_out = context_.plan.tables.columns;
+  options.stop_at_conflict = context_.plan.stop_at_conflict;
   options.system_identifier = from == Side::source ? context_.run.source_system : context_.run.target_system;
   options.lineage = follow_failover(context_, from);
   options.token = context_.token;
@@ -237,6 +239,13 @@ std::unique_ptr<Link> Preparation::start_link(Side from) {
   slot_watch_.need(from);
   quiet_receiver(from);
   auto options = link_options(from);
+  if (from == Side::target) {
+    postgres::Transaction transaction(source());
+    replication::apply::pair_back(target(), std::string(direction_from(Side::source)), source(),
+                                  std::string(direction_from(from)));
+    context_.token.assert_current(source());
+    transaction.commit_or_throw();
+  }
   if (from == Side::source) {
     for (const auto& pending : snapshot::pending_snapshots(target())) {
       options.filters.push_back({pending.schema, pending.name, pending.snapshot, pending.marker});

@@ -93,7 +93,8 @@ class Preparation {
   Publisher& publisher_;
   SlotWatch& slot_watch_;
   std::unique_ptr<replication::stream::Spool> spool_;  // of the stream from the source
-  std::optional<Throttle> throttle_;                   // while run() works
+  bool spool_binary_ = false;
+  std::optional<Throttle> throttle_;  // while run() works
   std::optional<catalog::Catalog> catalog_;
   std::optional<postgres::Connection> slot_session_;  // keeps the exported snapshot alive
   std::unique_ptr<replication::snapshot::SchemaArchive> archive_;

@@ -8,6 +8,7 @@
 #include "cutover/steps/prepare.h"
 #include "cutover/steps/publication_watch.h"
 #include "cutover/steps/throttle.h"
+#include "replication/apply/twins.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
@@ -231,6 +232,9 @@ void begin_resync(Context& context, const Resync& resync) {
   }
   ask_anew(context, resync.again);
   ask_anew(context, resync.fresh);
+  const std::string direction(direction_from(Side::source));
+  replication::apply::unpair_tables(target, direction, resync.again);
+  replication::apply::unpair_tables(target, direction, resync.fresh);
   context.token.assert_current(target);
   transaction.commit_or_throw();
   put_event(target, context.token, kState, "began", resync.text());

@@ -42,16 +42,18 @@ void Preparation::ensure_spool() {
     refuse_lost_spool(applied);
     return;
   }
-  if (spool_ && !spool_->stopped() && !spool_->failure()) {
+  const auto options = link_options(Side::source);
+  if (spool_ && !spool_->stopped() && !spool_->failure() && spool_binary_ == options.binary) {
     return;
   }
   spool_.reset();
+  spool_binary_ = options.binary;
   replication::journal::JournalOptions journal;
   journal.directory = context_.plan.spool_directory;
   journal.identity = {context_.run.run_id, slot_name(context_.plan.name, Side::source),
                       context_.run.source_system};
   journal.limit_bytes = static_cast<std::uint64_t>(context_.plan.spool_limit_bytes);
-  auto spool = std::make_unique<stream::Spool>(receiver_options(context_.servers, link_options(Side::source)),
+  auto spool = std::make_unique<stream::Spool>(receiver_options(context_.servers, options),
                                                std::move(journal), applied);
   refuse_lost_spool(std::max(applied, spool->end()));
   put_fact(target(), context_.token, kPlace, host_name() + ":" + context_.plan.spool_directory);

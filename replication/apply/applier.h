@@ -55,6 +55,12 @@ struct ApplierOptions {
   std::vector<SnapshotFilter> filters;
   // Columns that are never written: an UPDATE keeps what a row has in them, an INSERT leaves the default.
   catalog::ColumnFilter left_out;
+  // Tables are known by their OIDs on both sides, so that one that gets another's name isn't taken for it;
+  // see twins.h. Not on a copy of a target, whose OIDs are others.
+  bool keep_twins = false;
+  // A change that meets no row is an Error with table, key and LSN, and nothing of its transaction is
+  // applied; else it is recorded in pgcutover.conflict, counted, and apply goes on.
+  bool stop_at_conflict = false;
   std::size_t batch_changes_max = 100'000;
   std::size_t batch_bytes_max = std::size_t{32} << 20;
   base::milliseconds retry_budget{300'000};
@@ -122,9 +128,9 @@ class Applier {
   Ledger tables() const;
   // Why the thread ended, or null while it is alive or was stopped. A retryable() one means that the target
   // no longer has what was applied in memory (it lost commits in a crash, or a large transaction was
-  // interrupted): stop the receiver too, make both and the queue anew; the stream then begins at the stored
-  // position. Not within this object, since a receiver that reconnected by itself in between may have begun
-  // too late.
+  // interrupted), or that values have to come as text from here on: stop the receiver too, make both and the
+  // queue anew; the stream then begins at the stored position. Not within this object, since a receiver that
+  // reconnected by itself in between may have begun too late.
   std::exception_ptr failure() const;
   // Where (re)started streams begin: the applied position, read from the target at start. Any thread; waits
   // for the first connection. Throws the failure where apply ended.

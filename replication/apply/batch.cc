@@ -47,6 +47,37 @@ void Batch::replace_tables(const std::function<const TargetTable*(const TargetTa
   }
 }
 
+void Batch::move_last_transaction(Batch& rest) {
+  rest.transactions = {transactions.back()};
+  transactions.pop_back();
+  const auto first = std::partition_point(changes.begin(), changes.end(), [&](const Change& change) {
+    return change.transaction < transactions.size();
+  });
+  const auto moved = [&rest](Row row) {
+    rest.bytes += row.size_bytes();
+    for (const auto& value : row) {
+      rest.bytes += value.bytes.size();
+    }
+    return rest.arena.store(row);
+  };
+  for (auto change = first; change != changes.end(); ++change) {
+    auto copy = *change;
+    copy.transaction = 0;
+    if (change->kind == Change::Kind::truncate) {
+      copy.truncate = static_cast<std::uint32_t>(rest.truncates.size());
+      rest.truncates.push_back(std::move(truncates[change->truncate]));
+    } else {
+      copy.new_row = moved(change->new_row);
+      copy.old_row = change->old_row.data() == change->new_row.data() ? copy.new_row : moved(change->old_row);
+    }
+    rest.changes.push_back(copy);
+  }
+  truncates.resize(truncates.size() - rest.truncates.size());
+  changes.erase(first, changes.end());
+  bytes -= std::min(bytes, rest.bytes);
+  rest.chunks_ = chunks_;
+}
+
 void Batch::clear() {
   changes.clear();
   transactions.clear();

@@ -40,6 +40,7 @@ struct SourceTransaction {
 struct TruncateTables {
   std::vector<const TargetTable*> tables;
   bool restart_identity = false;
+  std::vector<std::string> statements = {};  // what does it on the target: see truncation.h
 };
 
 // A row image's storage: blocks that never move, freed together.
@@ -61,6 +62,8 @@ class Batch {
   // `replace` gives the table to use instead of each.
   void replace_tables(const std::function<const TargetTable*(const TargetTable*)>& replace);
   bool empty() const { return changes.empty() && transactions.empty(); }
+  // Moves the last transaction with its changes to `rest`, which is empty.
+  void move_last_transaction(Batch& rest);
 
   std::vector<Change> changes;
   std::vector<SourceTransaction> transactions;

@@ -167,7 +167,9 @@ void Burst::truncate(const TruncateTables& truncate, std::size_t tag) {
   for (const auto* table : truncate.tables) {
     ++rows_sent_[table];
   }
-  control(truncate_sql(truncate.tables, truncate.restart_identity), tag);
+  for (const auto& sql : truncate.statements) {
+    control(sql, tag);
+  }
 }
 
 void Burst::conflict(const TargetTable& table, const EncodedRows& old_rows, const EncodedRows& new_rows,

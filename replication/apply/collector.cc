@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/apply/marker_row.h"
+#include "replication/apply/stream_must_restart.h"
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/postgres/quote.h"
@@ -32,6 +33,35 @@ Ledger Tally::ledger() const {
     ledger[table.name].add(table.counts);
   }
   return ledger;
+}
+
+Tally Tally::split_off(const Batch& rest) {
+  Tally other;
+  const auto take = [&](const TargetTable& table) {
+    const auto found = std::find_if(tables.begin(), tables.end(), [&](const auto& entry) {
+      const auto& counts = entry.second.counts;
+      return entry.second.name == table.display && counts.received > counts.filtered + counts.echoed;
+    });
+    PGCUTOVER_CHECK(found != tables.end(), "a change of " + table.display + " that was never counted");
+    --found->second.counts.received;
+    auto& there = other.tables[found->first];
+    there.name = table.display;
+    ++there.counts.received;
+    --changes;
+    --changes_since_marker;
+    ++other.changes;
+    ++other.changes_since_marker;
+  };
+  for (const auto& change : rest.changes) {
+    if (change.kind == Change::Kind::truncate) {
+      for (const auto* table : rest.truncates[change.truncate].tables) {
+        take(*table);
+      }
+    } else {
+      take(*change.table);
+    }
+  }
+  return other;
 }
 
 Collector::Collector(const std::vector<SnapshotFilter>& filters, bool two_way, Lookup lookup)
@@ -143,9 +173,19 @@ const TargetTable& Collector::table_of(Known& known) {
   return *known.table;
 }
 
-bool Collector::skipped(const Known& known, Context context, std::size_t bytes) {
+bool Collector::copied(const Known& known) const {
+  return known.filters != nullptr &&
+         std::any_of(known.filters->begin(), known.filters->end(),
+                     [&](const Filter& filter) { return filter.snapshot.visible(xid_); });
+}
+
+bool Collector::skipped(Known& known, Context context, std::size_t bytes) {
   if (redelivered_) {
     return true;
+  }
+  const bool filtered = !echo_ && copied(known);
+  if (!echo_ && !filtered) {
+    table_of(known);  // before anything is counted: see Lookup
   }
   auto& table = context.tally.tables[known.relation->version];
   if (table.name.empty()) {
@@ -159,9 +199,7 @@ bool Collector::skipped(const Known& known, Context context, std::size_t bytes) 
   ++changes_;
   ++context.tally.changes;
   ++context.tally.changes_since_marker;
-  if (known.filters != nullptr &&
-      std::any_of(known.filters->begin(), known.filters->end(),
-                  [&](const Filter& filter) { return filter.snapshot.visible(xid_); })) {
+  if (filtered) {
     ++table.counts.filtered;
     return true;
   }
@@ -176,6 +214,15 @@ std::span<pgoutput::ColumnValue> Collector::image(const pgoutput::Tuple& tuple, 
            " columns instead of " + std::to_string(known.relation->columns.size()));
   }
   tuple.read(scratch_);
+  // A column that came in mid-stream: its values hold the OIDs of the server that they come from.
+  if (known.table->text_only && std::any_of(scratch_.begin(), scratch_.end(), [](const auto& value) {
+        return value.kind == ColumnKind::binary;
+      })) {
+    throw StreamMustRestart(
+        "table " + known.table->display +
+            " has a column by now whose values differ in binary form from server to server",
+        "");
+  }
   const auto stored = batch.arena.store(scratch_);
   batch.bytes += stored.size_bytes();  // of a row of NULLs far more than the message's
   return stored;
@@ -257,6 +304,12 @@ void Collector::remove(const pgoutput::Delete& remove, Context context) {
 void Collector::truncate(const pgoutput::Truncate& truncate, Context context) {
   TruncateTables tables;
   tables.restart_identity = truncate.restart_identity;
+  for (const auto oid : truncate.relations) {  // before the first of them is counted
+    if (auto& entry = known(oid);
+        !entry.marker && !entry.progress && !redelivered_ && !echo_ && !copied(entry)) {
+      table_of(entry);
+    }
+  }
   for (const auto oid : truncate.relations) {
     auto& entry = known(oid);
     if (!entry.marker && !entry.progress && !skipped(entry, context, 0)) {

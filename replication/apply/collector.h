@@ -22,6 +22,8 @@ namespace replication::apply {
 // What a batch contains beside its rows. Taken over into the statistics once the batch is applied.
 struct Tally {
   Ledger ledger() const;
+  // Takes out what `rest`, of the transaction under way, was counted for.
+  Tally split_off(const Batch& rest);
 
   struct Marker {
     std::string token;
@@ -45,6 +47,7 @@ struct Tally {
 
 class Collector {
  public:
+  // May write what the batch has of whole transactions, and leave that of the one under way in it.
   using Lookup = std::function<const TargetTable&(const pgoutput::CachedRelation&)>;
   // `two_way`: see ApplierOptions.
   Collector(const std::vector<SnapshotFilter>& filters, bool two_way, Lookup lookup);
@@ -86,9 +89,11 @@ class Collector {
 
   Known& known(base::Oid oid);
   const TargetTable& table_of(Known& known);
-  // Counts a change; true where the table's copy has it already, it is an echo, or the whole transaction was
-  // applied.
-  bool skipped(const Known& known, Context context, std::size_t bytes);
+  // The table's copy has what the transaction under way does to it.
+  bool copied(const Known& known) const;
+  // Counts a change, whose table is known then; true where the table's copy has it already, it is an echo, or
+  // the whole transaction was applied.
+  bool skipped(Known& known, Context context, std::size_t bytes);
   std::span<pgoutput::ColumnValue> image(const pgoutput::Tuple& tuple, const Known& known, Batch& batch);
   void progress_row(const Known& known, const pgoutput::Tuple& row, Context context);
   void marker_row(const Known& known, const pgoutput::Tuple& row, Context context);

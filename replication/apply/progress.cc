@@ -1,5 +1,6 @@
 #include "replication/apply/progress.h"
 
+#include "replication/apply/twins.h"
 #include "replication/base/error.h"
 #include "replication/postgres/params.h"
 
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS pgcutover.conflict (
   new_row       pg_catalog.text,
   at            pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-)";
+)" + twin_schema_sql();
 }
 
 namespace {

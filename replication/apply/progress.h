@@ -16,7 +16,7 @@
 
 namespace replication::apply {
 
-// DDL (idempotent) of pgcutover.progress and pgcutover.conflict.
+// DDL (idempotent) of pgcutover.progress, pgcutover.conflict and pgcutover.twin.
 std::string progress_schema_sql();
 
 struct Progress {

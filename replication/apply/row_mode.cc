@@ -109,6 +109,11 @@ Ledger RowMode::write(const Batch& batch, const std::function<void(Burst&)>& ope
       if (miss.touched != 0 || change.kind == Change::Kind::insert) {
         fail(batch, change, {}, "one row changed on the source, " + std::to_string(miss.touched) + " here");
       }
+      if (stop_at_conflict_) {
+        fail(batch, change, {}, "there is no such row here, and the policy for conflicts is to stop",
+             "find out who took it away, put it back, start again; with conflicts: report it is recorded and "
+             "apply goes on");
+      }
       missed.push_back(miss.tag);
       ++ledger[change.table->display].conflicts;
     }
@@ -131,7 +136,7 @@ void RowMode::record_conflict(Burst& burst, const Batch& batch, const Change& ch
 }
 
 void RowMode::fail(const Batch& batch, const Change& change, const std::string& sqlstate,
-                   const std::string& message) const {
+                   const std::string& message, const std::string& hint) const {
   constexpr std::array kVerbs{"insert into", "update of", "delete from", "truncate of"};
   const auto& transaction = batch.transactions[change.transaction];
   std::string what;
@@ -150,8 +155,9 @@ void RowMode::fail(const Batch& batch, const Change& change, const std::string& 
   throw base::Error(
       std::string(kVerbs[static_cast<std::size_t>(change.kind)]) + " " + what +
           " can't be applied: " + message,
-      constraint ? "another row here has these values: find out who wrote it, take it away, start again"
-                 : "correct what the message says, start again; nothing of this transaction was applied")
+      !hint.empty() ? hint
+      : constraint  ? "another row here has these values: find out who wrote it, take it away, start again"
+                    : "correct what the message says, start again; nothing of this transaction was applied")
       .on(connection_.server())
       .at("commit at " + transaction.commit_lsn.to_string() + ", xid " + std::to_string(transaction.xid))
       .with_sqlstate(sqlstate);

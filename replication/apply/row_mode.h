@@ -2,7 +2,8 @@
 //
 // Used for tables without a usable key, and for a whole batch where a set-based statement failed or touched
 // another number of rows than it was given. A change that hits no row is recorded in pgcutover.conflict,
-// counted, and apply goes on; a statement that fails is an Error with table, key and LSN. One thread.
+// counted, and apply goes on (or ends, as asked); a statement that fails is an Error with table, key and LSN.
+// One thread.
 #pragma once
 
 #include <functional>
@@ -25,8 +26,13 @@ void add_rows_sent(Ledger& ledger, const Burst& burst);
 
 class RowMode {
  public:
-  RowMode(postgres::Connection& connection, StatementCache& statements, std::string direction)
-      : connection_(connection), statements_(statements), direction_(std::move(direction)) {}
+  // `stop_at_conflict`: see ApplierOptions.
+  RowMode(postgres::Connection& connection, StatementCache& statements, std::string direction,
+          bool stop_at_conflict)
+      : connection_(connection),
+        statements_(statements),
+        direction_(std::move(direction)),
+        stop_at_conflict_(stop_at_conflict) {}
 
   // `open` sends what begins the transaction (or part) into the first burst; `check` throws what isn't about
   // a row. Returns what was sent and what met no row.
@@ -36,11 +42,12 @@ class RowMode {
  private:
   void record_conflict(Burst& burst, const Batch& batch, const Change& change) const;
   [[noreturn]] void fail(const Batch& batch, const Change& change, const std::string& sqlstate,
-                         const std::string& message) const;
+                         const std::string& message, const std::string& hint = {}) const;
 
   postgres::Connection& connection_;
   StatementCache& statements_;
   const std::string direction_;
+  const bool stop_at_conflict_;
 };
 
 }  // namespace replication::apply

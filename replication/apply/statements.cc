@@ -43,14 +43,17 @@ void append_separated(std::string& out, std::string_view separator, const std::s
   out += (out.empty() ? "" : std::string(separator)) + item;
 }
 
-// t.k = u.k AND ...
+// t.k = u.k AND ...; `left` is the table.
 std::string same_key(const TargetTable& table, std::string_view left, std::string_view right) {
   std::string out;
   for (const auto& key : table.key) {
-    const std::string name = quote_identifier(table.columns[key.target].name);
+    const auto& column = table.columns[key.target];
+    const std::string name = quote_identifier(column.name);
+    // A domain over an enum isn't found to be one by the operator, unless it is told.
+    const std::string base = column.domain ? "::" + column.sent_as_name : "";
     append_separated(
         out, " AND ",
-        std::string(left) + "." + name + " " + key.equals + " " + std::string(right) + "." + name);
+        std::string(left) + "." + name + base + " " + key.equals + " " + std::string(right) + "." + name);
   }
   return out;
 }
@@ -216,12 +219,20 @@ std::string guarded_sql(const std::string& sql, std::string_view rows) {
          expected + ")::pg_catalog.int4 END FROM done";
 }
 
-std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity) {
+std::string truncate_sql(std::span<const TargetTable* const> tables, std::span<const std::string> whole,
+                         bool restart_identity) {
   std::string names;
   for (const auto* table : tables) {
     append_separated(names, ", ", only(*table));
   }
+  for (const auto& name : whole) {
+    append_separated(names, ", ", name);
+  }
   return "TRUNCATE " + names + (restart_identity ? " RESTART IDENTITY" : "");
+}
+
+std::string delete_all_sql(const TargetTable& table) {
+  return "DELETE FROM " + only(table);
 }
 
 std::string conflict_sql(const TargetTable& table) {

@@ -45,7 +45,10 @@ std::string delete_one_sql(const TargetTable& table);
 // other parameters are the same. Returns one row.
 std::string guarded_sql(const std::string& sql, std::string_view rows);
 
-std::string truncate_sql(std::span<const TargetTable* const> tables, bool restart_identity);
+// `whole`: quoted names of partitioned tables that are emptied too.
+std::string truncate_sql(std::span<const TargetTable* const> tables, std::span<const std::string> whole,
+                         bool restart_identity);
+std::string delete_all_sql(const TargetTable& table);
 
 // Records a change that hit no row: $1 = array of old rows, $2 = of new ones (either may be empty), $3
 // direction, $4 kind, $5 key, $6 LSN, $7 xid. The server turns the images into JSON text.

@@ -73,7 +73,8 @@ bool TargetTable::same_shape(const TargetTable& other) const {
   return oid == other.oid && row_type == other.row_type && array_type == other.array_type &&
          qualified == other.qualified && row_type_name == other.row_type_name &&
          partitioned == other.partitioned && matching == other.matching && identity == other.identity &&
-         columns == other.columns && key == other.key && identity_always == other.identity_always;
+         columns == other.columns && key == other.key && identity_always == other.identity_always &&
+         text_only == other.text_only;
 }
 
 std::string_view key_bytes(const TargetTable& table, Row row, std::string& scratch) {

@@ -43,6 +43,8 @@ struct TargetColumn {
   // The statement then casts, as an assignment. 0 = `type`.
   base::Oid sent_as = 0;
   std::string sent_as_name = {};
+  bool domain = false;   // `sent_as` is its base
+  bool portable = true;  // its binary form is the same on every server: catalog/types.h
 
   bool written() const { return source >= 0 && !generated; }
   // A value that the other side doesn't send, and that no change from there may touch.
@@ -71,6 +73,7 @@ struct TargetTable {
   std::vector<TargetColumn> columns;  // live ones in the order of the row type
   std::vector<KeyColumn> key;
   bool identity_always = false;  // a written column is GENERATED ALWAYS AS IDENTITY
+  bool text_only = false;        // a written column's binary form isn't the same on every server
 
   bool is_key(std::size_t target) const;
   bool has_own_columns() const;

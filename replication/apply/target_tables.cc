@@ -6,8 +6,10 @@
 
 #include "replication/apply/quiet.h"
 #include "replication/apply/row_type.h"
+#include "replication/apply/twins.h"
 #include "replication/base/check.h"
 #include "replication/catalog/evolution.h"
+#include "replication/catalog/types.h"
 #include "replication/postgres/quote.h"
 
 namespace replication::apply {
@@ -48,6 +50,29 @@ void load_identity(postgres::Connection& connection, const CachedRelation& relat
   table.partitioned = result.view(0, 3) == "p";
 }
 
+// A table that has another's name by now is not that one.
+void check_twin(postgres::Connection& connection, const CachedRelation& relation, const TargetTable& table,
+                const Twin& twin) {
+  if (twin.schema == relation.schema && twin.name == relation.name) {
+    return;
+  }
+  const auto now = postgres::quote_qualified(twin.schema, twin.name);
+  std::string rename = twin.schema == relation.schema
+                           ? ""
+                           : "ALTER TABLE " + now + " SET SCHEMA " + quote_identifier(relation.schema);
+  if (twin.name != relation.name) {
+    rename += (rename.empty() ? "" : "; ") + std::string("ALTER TABLE ") +
+              postgres::quote_qualified(relation.schema, twin.name) + " RENAME TO " +
+              quote_identifier(relation.name);
+  }
+  TargetMisfit misfit(
+      "table " + table.display + " was renamed where the changes come from: here it is still " + now,
+      rename + ";  where names change places, with the others' in one transaction");
+  misfit.on(connection.server()).at("table " + table.display);
+  misfit.renamed = true;
+  throw misfit;
+}
+
 void load_columns(postgres::Connection& connection, TargetTable& table) {
   postgres::Params params;
   params.integer(table.oid);
@@ -57,7 +82,8 @@ void load_columns(postgres::Connection& connection, TargetTable& table) {
       "UNION ALL SELECT b.number, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type "
       "WHERE t.typtype = 'd') "
       "SELECT a.attname, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), "
-      "a.attidentity, a.attgenerated <> '', b.type, pg_catalog.format_type(b.type, -1) "
+      "a.attidentity, a.attgenerated <> '', b.type, pg_catalog.format_type(b.type, -1), t.typtype, "
+      "coalesce((SELECT e.oid FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid), 0) "
       "FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd' "
       "JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::pg_catalog.oid AND a.attnum = b.number "
       "ORDER BY a.attnum",
@@ -70,9 +96,11 @@ void load_columns(postgres::Connection& connection, TargetTable& table) {
     column.type_name = result.text(i, 3);
     column.identity = result.view(i, 4).empty() ? '\0' : result.view(i, 4)[0];
     column.generated = result.boolean(i, 5);
+    column.portable = catalog::portable_binary(result.view(i, 8).at(0), result.oid(i, 6), result.oid(i, 9));
     if (result.oid(i, 6) != column.type) {
       column.sent_as = result.oid(i, 6);
       column.sent_as_name = result.text(i, 7);
+      column.domain = true;
     }
     table.columns.push_back(std::move(column));
   }
@@ -201,6 +229,7 @@ void map_columns(const CachedRelation& relation, TargetTable& table, const Leave
     if (!found->generated) {
       check_type(table, *found, source, connection);
       table.identity_always = table.identity_always || found->identity == 'a';
+      table.text_only = table.text_only || !found->portable;
     }
   }
 }
@@ -308,14 +337,21 @@ const TargetTable& TargetTables::refresh(const TargetTable& table, const Load& l
 }
 
 TargetTable load_target_table(postgres::Connection& connection, const CachedRelation& relation,
-                              const catalog::ColumnFilter& filter) {
+                              const catalog::ColumnFilter& filter, const std::string& direction) {
   TargetTable table;
   table.schema = relation.schema;
   table.name = relation.name;
   table.qualified = postgres::quote_qualified(relation.schema, relation.name);
   table.display = relation.schema + "." + relation.name;
   table.identity = relation.identity;
+  const auto twin = direction.empty() ? std::nullopt : twin_of(connection, direction, relation.oid);
+  if (twin) {
+    check_twin(connection, relation, table, *twin);
+  }
   load_identity(connection, relation, table);
+  if (!direction.empty() && !twin) {
+    set_twin(connection, direction, relation.oid, table.oid);
+  }
   load_columns(connection, table);
   const auto known_as = filter.exclude.empty()
                             ? table.display

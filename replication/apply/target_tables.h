@@ -23,12 +23,14 @@ namespace replication::apply {
 class TargetMisfit : public base::TypedError<TargetMisfit> {
  public:
   using TypedError::TypedError;
+  bool renamed = false;  // the table itself, so that nothing can be told from the one of its name here
 };
 
 // Reads the table that `relation` is applied to. Columns that `filter` leaves out are never written, whether
-// either side has them or not. Throws TargetMisfit as said above.
+// either side has them or not. With a `direction` its twin is kept (twins.h). Throws TargetMisfit as said
+// above.
 TargetTable load_target_table(postgres::Connection& connection, const pgoutput::CachedRelation& relation,
-                              const catalog::ColumnFilter& filter = {});
+                              const catalog::ColumnFilter& filter = {}, const std::string& direction = {});
 
 // Keeps one TargetTable for each relation and shape. Pointers live as long as this object.
 class TargetTables {

@@ -33,7 +33,7 @@ Worker::Worker(const ApplierOptions& options, stream::ChunkQueue& queue, Control
       queue_(queue),
       control_(control),
       session_(options, stop),
-      writer_(options.direction, options.token.epoch()),
+      writer_(options.direction, options.token.epoch(), options.stop_at_conflict),
       collector_(options.filters, options.two_way,
                  [this](const pgoutput::CachedRelation& relation) -> const TargetTable& {
                    return look_up(relation);
@@ -154,6 +154,18 @@ void Worker::flush_part() {
   parts_written_ = true;
   batch_.clear();
   batch_.transactions.push_back(transaction);
+}
+
+void Worker::flush_earlier() {
+  if (batch_.transactions.size() < 2 || writer_.open()) {
+    return;
+  }
+  Batch rest;
+  batch_.move_last_transaction(rest);
+  auto tally = tally_.split_off(rest);
+  flush();
+  rest.move_last_transaction(batch_);
+  tally_ = std::move(tally);
 }
 
 void Worker::flush() {

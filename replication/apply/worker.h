@@ -38,6 +38,8 @@ class Worker {
 
   void flush();       // everything collected, up to the last commit
   void flush_part();  // of a transaction that is larger than a batch
+  // What was collected of the transactions before the one under way.
+  void flush_earlier();
   // What was sent, before it is committed: throws where it isn't what was received.
   void approve(const WriteCounts& counts, base::Lsn commit_lsn);
   void finish_flush(base::Lsn end, const std::optional<TargetPosition>& target);

@@ -37,11 +37,14 @@ auto Worker::until_it_fits(const pgoutput::CachedRelation* relation, Action acti
       if (control_.stopping()) {
         throw;
       }
+      if (relation != nullptr) {  // in the old shape, while the target still has it
+        flush_earlier();
+      }
       if (parts_written_ && !interrupted) {
         lose_session();  // its locks would be in the operator's way
         interrupted = true;
       }
-      if (relation != nullptr && options_.mend && mend_due.expired()) {
+      if (relation != nullptr && options_.mend && !misfit.renamed && mend_due.expired()) {
         if (mend(*relation, unmended)) {
           continue;
         }
@@ -95,7 +98,8 @@ const TargetTable& Worker::look_up(const pgoutput::CachedRelation& relation) {
     const TargetTable* table = nullptr;
     settle(std::nullopt, [&] {
       table = &tables_.get(relation, [&](const auto& wanted) {
-        return load_target_table(session_.connection(), wanted, options_.left_out);
+        return load_target_table(session_.connection(), wanted, options_.left_out,
+                                 options_.keep_twins ? options_.direction : std::string());
       });
       return TargetPosition{};
     });
@@ -110,7 +114,8 @@ bool Worker::reload_tables() {
       const TargetTable* now = nullptr;
       settle(std::nullopt, [&] {
         now = &tables_.refresh(*table, [&](const auto& wanted) {
-          return load_target_table(session_.connection(), wanted, options_.left_out);
+          return load_target_table(session_.connection(), wanted, options_.left_out,
+                                   options_.keep_twins ? options_.direction : std::string());
         });
         return TargetPosition{};
       });

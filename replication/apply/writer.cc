@@ -4,6 +4,7 @@
 
 #include "replication/apply/row_mode.h"
 #include "replication/apply/statements.h"
+#include "replication/apply/truncation.h"
 #include "replication/base/check.h"
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
@@ -68,6 +69,8 @@ void Writer::open_part(Burst& burst, base::Lsn expected, std::optional<base::Lsn
                        std::int64_t transactions, std::int64_t changes) {
   if (!open_) {
     burst.fixed("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+  } else {  // the part before it is in place: savepoints within savepoints cost each row more
+    burst.fixed("RELEASE SAVEPOINT pgcutover_part");
   }
   // The first part of a large transaction only locks and checks the row (it is moved to where it is).
   if (!open_ || end) {
@@ -181,6 +184,9 @@ TargetPosition Writer::write(Batch& batch, base::Lsn expected, std::optional<bas
       progress_sent = true;
     }
   };
+  for (auto& truncate : batch.truncates) {
+    truncate.statements = emptying_sql(*connection_, truncate);
+  }
   const auto compacted = compact(batch);
   if (compacted.compactable) {
     const bool with_commit =
@@ -200,7 +206,7 @@ TargetPosition Writer::write(Batch& batch, base::Lsn expected, std::optional<bas
                                " rows instead of " + std::to_string(attempt.misses[0].expected)));
     undo_part();
   }
-  RowMode row_mode(*connection_, *statements_, direction_);
+  RowMode row_mode(*connection_, *statements_, direction_, stop_at_conflict_);
   approve({row_mode.write(batch, open, [&](const Burst::Report& report) { check(report); }), true});
   open_ = true;
   return end ? commit() : TargetPosition{};

@@ -46,7 +46,9 @@ base::Lsn record_end(base::Lsn insert_lsn, std::uint64_t block_bytes, std::uint6
 
 class Writer {
  public:
-  Writer(std::string direction, std::int64_t epoch) : direction_(std::move(direction)), epoch_(epoch) {}
+  // `stop_at_conflict`: see ApplierOptions.
+  Writer(std::string direction, std::int64_t epoch, bool stop_at_conflict)
+      : direction_(std::move(direction)), epoch_(epoch), stop_at_conflict_(stop_at_conflict) {}
 
   // Takes part in the connection's session from now on; what was open on another one is gone.
   void attach(postgres::Connection& connection);
@@ -87,6 +89,7 @@ class Writer {
 
   const std::string direction_;
   const std::int64_t epoch_;
+  const bool stop_at_conflict_;
   postgres::Connection* connection_ = nullptr;
   std::optional<StatementCache> statements_;
   std::uint64_t wal_block_bytes_ = 0, wal_segment_bytes_ = 0;

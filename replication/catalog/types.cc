@@ -28,14 +28,14 @@ constexpr std::array kBinarySafe = std::to_array<base::Oid>({
     2950,                        // uuid
 });
 
-bool listed(base::Oid type) {
-  return std::ranges::find(kBinarySafe, type) != kBinarySafe.end();
-}
-
 // A composite may hold an array of itself through a table's row type; deeper than this is taken as "no".
 constexpr int kDepthMax = 32;
 
 }  // namespace
+
+bool portable_binary(char kind, base::Oid type, base::Oid element) {
+  return kind == 'e' || std::ranges::find(kBinarySafe, element != 0 ? element : type) != kBinarySafe.end();
+}
 
 void Types::add(Type type) {
   types_.insert_or_assign(type.oid, std::move(type));
@@ -52,9 +52,7 @@ bool Types::binary_safe(base::Oid type) const {
     t = find(t->base_type);
   if (t == nullptr || t->kind == 'd')
     return false;
-  if (t->kind == 'e')
-    return true;
-  return t->element != 0 ? listed(t->element) : listed(t->oid);
+  return portable_binary(t->kind, t->oid, t->element);
 }
 
 bool Types::has_equality(base::Oid type) const {

@@ -40,6 +40,10 @@ class Types {
   std::map<base::Oid, Type> types_;
 };
 
+// The rule behind it, for a type that is no domain: pg_type.typtype, its OID, and its element's where it is a
+// true array (else 0).
+bool portable_binary(char kind, base::Oid type, base::Oid element);
+
 // The types behind the columns selected by `tables_cte` (a CTE named `tables` with one column `oid`), with
 // those they are made of.
 Types load_types(postgres::Connection& connection, const std::string& tables_cte);

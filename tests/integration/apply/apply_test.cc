@@ -160,6 +160,29 @@ TEST_CASE("a change that hits no row is recorded and apply goes on") {
   CHECK(stage.applier->stats().conflicts == 3);
 }
 
+TEST_CASE("a change that hits no row ends the stream where conflicts stop it, and nothing of it is applied") {
+  Stage stage("conflicts_stop");
+  stage.both("CREATE TABLE c (id int PRIMARY KEY, r text)");
+  stage.publish();
+  auto options = stage.options();
+  options.stop_at_conflict = true;
+  stage.start(options);
+  stage.source("INSERT INTO c SELECT g, 'a' FROM generate_series(1, 10) g");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  stage.target("DELETE FROM c WHERE id = 4");
+  const auto before = stage.target_value("SELECT applied_lsn FROM pgcutover.progress");
+  stage.source("UPDATE c SET r = 'b'");
+  stage.pump();
+  const auto text = stage.failure();
+  CHECK_MESSAGE(
+      text.find("update of public.c (id=4) can't be applied: there is no such row here") != std::string::npos,
+      text);
+  CHECK(text.find("commit at ") != std::string::npos);
+  CHECK(stage.target_value("SELECT count(*) FROM c WHERE r = 'a'") == "9");
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "0");
+  CHECK(stage.target_value("SELECT applied_lsn FROM pgcutover.progress") == before);
+}
+
 TEST_CASE("a row that is in the way stops the stream with table, key and place") {
   Stage stage("blocked");
   stage.both("CREATE TABLE b (id int PRIMARY KEY)");
@@ -342,6 +365,60 @@ TEST_CASE("keys are compared as their index does") {
   CHECK(stage.applier->stats().row_mode_batches == 0);
 }
 
+TEST_CASE("rows are found by keys on domains over every kind of type") {
+  Stage stage("domain_keys");
+  stage.both(
+      "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd'); CREATE TYPE pair AS (x int, y "
+      "text);"
+      "CREATE DOMAIN moods AS mood; CREATE DOMAIN inner_ints AS int[]; CREATE DOMAIN ints AS inner_ints;"
+      "CREATE DOMAIN spans AS int4range; CREATE DOMAIN pairs AS pair; CREATE DOMAIN words AS citext;"
+      "CREATE TABLE e (k moods PRIMARY KEY, v int); CREATE TABLE i (k ints PRIMARY KEY, v int);"
+      "CREATE TABLE s (k spans PRIMARY KEY, v int); CREATE TABLE p (k pairs PRIMARY KEY, v int);"
+      "CREATE TABLE w (k words PRIMARY KEY, v int); CREATE TABLE d (k moods PRIMARY KEY DEFERRABLE, v int);"
+      "ALTER TABLE d REPLICA IDENTITY FULL; CREATE TABLE plain (id int PRIMARY KEY, v int)");
+  stage.publish();
+  stage.start();
+  const std::pair<const char*, std::vector<std::string>> keys[] = {
+      {"e", {"'a'", "'b'", "'c'", "'d'"}},
+      {"d", {"'a'", "'b'", "'c'", "'d'"}},
+      {"i", {"'{1}'", "'{}'", "'{NULL}'", "'{2,3}'"}},
+      {"s", {"'[1,2)'", "'empty'", "'(,)'", "'[5,)'"}},
+      {"p", {"'(1,a)'", "'(,)'", "'(2,)'", "'(2,b)'"}},
+      {"w", {"'a'", "''", "'b'", "'c'"}}};
+  for (const auto& [table, key] : keys) {
+    const std::string name(table);
+    stage.source("INSERT INTO " + name + " VALUES (" + key[0] + ", 1), (" + key[1] + ", 2), (" + key[2] +
+                 ", 3)");
+  }
+  stage.source("INSERT INTO plain VALUES (1, 1), (2, 2)");
+  REQUIRE(stage.sync() == WaitResult::reached);
+  // As sets, as rows that come alone, and change by change, since one of them is missed.
+  for (int round = 0; round < 3; ++round) {
+    if (round == 2) {
+      stage.target("DELETE FROM plain WHERE id = 1");
+      stage.source("UPDATE plain SET v = 5");
+    }
+    for (const auto& [table, key] : keys) {
+      const std::string name(table);
+      for (const std::string& sql : {"UPDATE " + name + " SET v = v + 10 WHERE v % 10 < 3",
+                                     "DELETE FROM " + name + " WHERE v % 10 = 3",
+                                     "UPDATE " + name + " SET k = " + key[3] + " WHERE v % 10 = 2",
+                                     "INSERT INTO " + name + " VALUES (" + key[2] + ", 3)",
+                                     "UPDATE " + name + " SET k = " + key[1] + " WHERE v % 10 = 2"}) {
+        stage.source(sql);
+        if (round == 1) {
+          REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+        }
+      }
+    }
+    REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+    for (const auto& [table, key] : keys) {
+      stage.check_same(table);
+    }
+  }
+  CHECK(stage.target_value("SELECT string_agg(DISTINCT table_name, ' ') FROM pgcutover.conflict") == "plain");
+}
+
 TEST_CASE("partitions, inheritance and columns of the target's own") {
   Stage stage("layouts");
   stage.both(
@@ -460,4 +537,31 @@ TEST_CASE("a large transaction whose progress can't be moved is not committed wi
   stage.pump();
   CHECK(stage.failure().find("progress can't be written: ") != std::string::npos);
   CHECK(stage.target_value("SELECT count(*) FROM z") == "0");
+}
+
+TEST_CASE("a database without an encoding keeps bytes that are no UTF-8, in rows, keys and conflicts") {
+  Stage stage("no_encoding");
+  for (auto* server : {&source_server(), &target_server()}) {
+    server->sql("postgres", "DROP DATABASE no_encoding");
+    server->sql(
+        "postgres",
+        "CREATE DATABASE no_encoding ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+  }
+  stage.source("CREATE SCHEMA pgcutover");
+  stage.source("CREATE TABLE pgcutover.marker (id int PRIMARY KEY, token text, written_us bigint)");
+  stage.source("INSERT INTO pgcutover.marker VALUES (1, '', 0), (2, '', 0)");
+  stage.target(apply::progress_schema_sql());
+  stage.both("CREATE TABLE t (k text PRIMARY KEY, v text)");
+  stage.publish();
+  stage.start();
+  stage.source(
+      "INSERT INTO t VALUES (convert_from('\\xe9e8ff', 'SQL_ASCII'), convert_from('\\xfffe80', "
+      "'SQL_ASCII')), "
+      "('x', 'y')");
+  REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+  stage.check_same("t");
+  stage.target("DELETE FROM t");
+  stage.source("UPDATE t SET v = v || convert_from('\\xe9', 'SQL_ASCII')");
+  REQUIRE_MESSAGE(stage.sync() == WaitResult::reached, stage.failure());
+  CHECK(stage.target_value("SELECT count(*) FROM pgcutover.conflict") == "2");
 }

@@ -81,7 +81,7 @@ TEST_CASE("a batch that lost a change between the stream and the target is not c
       batch.changes.resize(10);  // of b
     }
     const auto end = batch.transactions.back().end_lsn;
-    apply::Writer writer("forward", 1);
+    apply::Writer writer("forward", 1, false);
     writer.attach(connection);
     std::string refused;
     try {

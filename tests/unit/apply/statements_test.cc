@@ -98,5 +98,7 @@ TEST_CASE("a partitioned target is written through its root, a plain one with ON
   root.partitioned = true;
   CHECK(delete_sql(root).starts_with("DELETE FROM \"s\".\"t\" AS t"));
   const std::vector<const TargetTable*> tables{&plain, &root};
-  CHECK(truncate_sql(tables, true) == "TRUNCATE ONLY \"s\".\"t\", \"s\".\"t\" RESTART IDENTITY");
+  CHECK(truncate_sql(tables, {}, true) == "TRUNCATE ONLY \"s\".\"t\", \"s\".\"t\" RESTART IDENTITY");
+  const std::vector<std::string> whole{"\"s\".\"p\""};
+  CHECK(truncate_sql(tables, whole, false) == "TRUNCATE ONLY \"s\".\"t\", \"s\".\"t\", \"s\".\"p\"");
 }
