@@ -51,6 +51,7 @@ void check_privileges(Context& context) {
   }
   if (context.streams()) {
     check_table_ownership(context);
+    check_large_object_privileges(context);
   }
   check_schema_usage(context);
   check_sequence_privileges(context);
@@ -74,7 +75,12 @@ void check_objects(Context& context) {
   if (context.restores()) {
     check_roles(context);
     check_indexes_left(context);
+    check_tablespaces(context);
+    check_collations(context);
+    check_extension_rights(context);
+    check_user_mappings(context);
   }
+  check_default_settings(context);
   check_left_out(context);
   check_event_triggers(context);
   check_publications(context);
@@ -156,6 +162,10 @@ const std::vector<FindingKind>& finding_kinds() {
       {"collation-differs", "the databases' default collations differ"},
       {"extensions-missing", "an extension of the source isn't available on the target"},
       {"extension-version", "an extension has another version on the target"},
+      {"tablespace-missing", "a tablespace that tables of the source lie in isn't on the target"},
+      {"collation-missing", "a collation that the source uses isn't on the target"},
+      {"settings-differ", "sessions begin with another value of a setting on the target"},
+      {"user-mapping", "a user mapping whose options our role can't see"},
       {"target-not-empty", "the target holds objects or rows of its own"},
       {"target-differs", "a table that is on the target already can't take the source's rows"},
       {"indexes-missing", "secondary indexes that were put off"},

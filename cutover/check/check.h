@@ -16,6 +16,7 @@
 #include "replication/base/deadline.h"
 #include "replication/base/finding.h"
 #include "replication/catalog/catalog.h"
+#include "replication/catalog/server.h"
 #include "replication/postgres/connection.h"
 
 namespace cutover::check {
@@ -44,6 +45,9 @@ struct CheckInput {
   bool copy_subscriptions = false;
   // Roles that the target lacks are made; false: they must be there.
   bool create_roles = true;
+  // What sessions of applications begin with (Servers::default_settings); empty: not compared.
+  std::vector<catalog::DefaultSetting> source_settings = {};
+  std::vector<catalog::DefaultSetting> target_settings = {};
   // The names that roles of the source have on the target.
   catalog::RoleMap roles = {};
   // A value of this size or more is named.
@@ -79,6 +83,9 @@ std::optional<base::Finding> columns_left_out(const std::string& server, const c
 std::vector<std::string> target_objects(postgres::Connection& target);
 // What --reset-target would drop: these, and what a provider may have put into an empty database.
 std::vector<std::string> objects_to_drop(postgres::Connection& target);
+
+// What applications notice where it differs: the results of their statements, or whether they end.
+const std::vector<std::string>& compared_settings();
 
 // "a, b, c and 4 more"
 std::string list_text(const std::vector<std::string>& items, std::size_t shown = 5);

@@ -59,6 +59,7 @@ void check_replica_role(Context& context, Side& side);
 void check_table_ownership(Context& context);
 void check_schema_usage(Context& context);
 void check_sequence_privileges(Context& context);
+void check_large_object_privileges(Context& context);
 // tables.cc
 void check_keys(Context& context);
 void check_enum_hash_partitions(Context& context);
@@ -81,6 +82,12 @@ void check_target_row_security(Context& context);
 void check_inherited_order(Context& context);
 void check_extension_tables(Context& context);
 void check_large_rows(Context& context);
+// surroundings.cc
+void check_tablespaces(Context& context);
+void check_collations(Context& context);
+void check_extension_rights(Context& context);
+void check_user_mappings(Context& context);
+void check_default_settings(Context& context);
 // clients.cc
 void check_tool_role(Context& context, Side& side);
 void check_superuser_sessions(Context& context, Side& side);

@@ -133,4 +133,18 @@ void check_sequence_privileges(Context& context) {
                    "they are read at the switch and set ahead on both sides");
 }
 
+void check_large_object_privileges(Context& context) {
+  if (context.source.facts.superuser || context.catalog.large_objects == 0 ||
+      catalog::setting(context.source.connection, "lo_compat_privileges") == "on") {
+    return;
+  }
+  const postgres::Result rows = context.source.connection.exec(R"(
+    SELECT pg_catalog.pg_get_userbyid(lomowner), m.oid::text FROM pg_catalog.pg_largeobject_metadata m
+     WHERE NOT pg_catalog.pg_has_role(lomowner, 'USAGE')
+       AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(lomacl) a WHERE a.privilege_type = 'SELECT'
+                          AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+     ORDER BY 1, m.oid)");
+  missing_by_owner(context, context.source, rows, "large object(s)", "they can't be read");
+}
+
 }  // namespace cutover::check

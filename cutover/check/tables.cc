@@ -93,11 +93,23 @@ void check_virtual_columns(Context& context) {
 // partitions.
 void check_enum_hash_partitions(Context& context) {
   const auto rows = context.source.connection.exec(R"(
-    SELECT p.partrelid::pg_catalog.oid, a.attname
-    FROM pg_catalog.pg_partitioned_table p
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE p.partstrat = 'h' AND t.typtype = 'e')");
+    WITH RECURSIVE hashed AS (
+      SELECT p.partrelid, a.attname, a.atttypid AS type
+        FROM pg_catalog.pg_partitioned_table p
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)
+       WHERE p.partstrat = 'h'
+      UNION
+      SELECT hashed.partrelid, hashed.attname, part.type
+        FROM hashed JOIN pg_catalog.pg_type t ON t.oid = hashed.type
+        CROSS JOIN LATERAL (
+          SELECT t.typbasetype AS type WHERE t.typtype = 'd'
+          UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+          UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+          UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                     WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) part)
+    SELECT DISTINCT partrelid::pg_catalog.oid, attname FROM hashed JOIN pg_catalog.pg_type t ON t.oid = type
+     WHERE t.typtype = 'e')");
   for (int row = 0; row < rows.rows(); ++row) {
     if (const auto* table = context.catalog.find(rows.oid(row, 0))) {
       context.blocks(

@@ -66,6 +66,8 @@ base::Findings check_both(const plan::Plan& plan, Servers& servers, std::int64_t
   input.jobs = plan.copy_jobs;
   input.pg_bindir = plan.pg_bindir;
   input.accepted = plan.accepted;
+  input.source_settings = servers.default_settings(Side::source, check::compared_settings());
+  input.target_settings = servers.default_settings(Side::target, check::compared_settings());
   input.source_free_bytes = source_free_bytes;
   return check::run_checks(input);
 }
@@ -134,6 +136,7 @@ void Controller::begin_migration() {
 }
 
 bool Controller::attach(bool may_begin) {
+  servers_.learn_application_settings();
   auto& target = servers_.target();
   servers_.source();
   const auto run = read_run(target);

@@ -59,7 +59,7 @@ std::vector<catalog::ForeignKey> streamed_keys(const catalog::Catalog& content,
   }
   std::vector<catalog::ForeignKey> keys;
   std::ranges::copy_if(content.foreign_keys, std::back_inserter(keys), [&](const auto& key) {
-    return names.contains(key.table) && names.contains(key.references);
+    return names.contains(key.table) && (key.to_extension || names.contains(key.references));
   });
   return keys;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "replication/base/check.h"
+#include "replication/postgres/as_applications.h"
 
 namespace cutover::steps {
 
@@ -16,13 +17,16 @@ Servers Servers::for_pause(base::milliseconds statement_timeout) const {
   Servers servers(plan_, std::min(connect_timeout_, statement_timeout), stop_, who_);
   servers.tag_ = tag_;
   servers.statement_timeout_ = statement_timeout;
+  servers.application_settings_ = application_settings_;
   return servers;
 }
 
 postgres::ConnInfo Servers::info(Side side, std::string_view purpose) const {
   const auto& info = side == Side::source ? plan_.source : plan_.target;
-  return info.with("application_name", std::string(who_ == Who::reader ? "pgcutover-cli " : "pgcutover ") +
-                                           std::string(purpose) + " " + tag_);
+  return info
+      .with("application_name", std::string(who_ == Who::reader ? "pgcutover-cli " : "pgcutover ") +
+                                    std::string(purpose) + " " + tag_)
+      .with_application_settings(application_settings_);
 }
 
 postgres::Connection Servers::open(Side side, std::string_view purpose, postgres::SessionKind kind,
@@ -43,6 +47,32 @@ postgres::Connection& Servers::at(Side side) {
     session.emplace(open(side, "control"));
   }
   return *session;
+}
+
+std::vector<catalog::DefaultSetting> Servers::default_settings(Side side,
+                                                               const std::vector<std::string>& names) {
+  const int major = at(side).server_major();  // an option that the server doesn't know would be refused
+  const auto where = info(side, "settings");
+  const auto given = where.get("options");
+  postgres::SessionOptions options;
+  options.server = to_string(side);
+  options.kind = postgres::SessionKind::console;  // nothing pinned but what could end the look
+  options.connect_timeout = connect_timeout_;
+  options.statement_timeout = statement_timeout_;
+  auto session = postgres::Connection::open(
+      where.with("options", given + (given.empty() ? "" : " ") + "-c statement_timeout=0 -c lock_timeout=0" +
+                                (major >= 14 ? " -c idle_session_timeout=0" : "") +
+                                (major >= 17 ? " -c transaction_timeout=0" : "")),
+      options, stop_);
+  return catalog::default_settings(session, names);
+}
+
+void Servers::learn_application_settings() {
+  application_settings_.clear();
+  for (auto& setting : default_settings(Side::source, postgres::application_setting_names())) {
+    application_settings_.emplace(std::move(setting.name), std::move(setting.value));
+  }
+  close();  // the control sessions shall know too
 }
 
 void Servers::close() {

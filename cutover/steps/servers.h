@@ -6,6 +6,7 @@
 // belong to one thread; open() may be called by any.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include "cutover/plan/plan.h"
 #include "cutover/steps/side.h"
+#include "replication/catalog/server.h"
 #include "replication/postgres/connection.h"
 
 namespace cutover::steps {
@@ -38,6 +40,11 @@ class Servers {
                             std::vector<std::pair<std::string, std::string>> settings = {}) const;
   // Like the plan's, with this process's application_name for `purpose`.
   postgres::ConnInfo info(Side side, std::string_view purpose) const;
+  // From now on sessions with either side know what applications' sessions in the source's database begin
+  // with (postgres/as_applications.h). Not while other threads are at work.
+  void learn_application_settings();
+  // What a new session of an application has there of these settings.
+  std::vector<catalog::DefaultSetting> default_settings(Side side, const std::vector<std::string>& names);
   // Closes the control sessions.
   void close();
 
@@ -51,6 +58,7 @@ class Servers {
   const Who who_;
   base::milliseconds statement_timeout_{60'000};
   std::string tag_;
+  std::map<std::string, std::string> application_settings_;
   std::optional<postgres::Connection> source_, target_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "cutover/state/status.h"
 #include "replication/base/log.h"
+#include "replication/postgres/as_applications.h"
 #include "replication/postgres/copy.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/transaction.h"
@@ -66,6 +67,7 @@ void empty(postgres::Connection& to, const catalog::Table& table, Deadline deadl
 
 void copy_rows(postgres::Connection& from, postgres::Connection& to, const catalog::Table& table,
                const postgres::FencingToken& token, Deadline deadline) {
+  const postgres::AsApplications as_applications(to, postgres::Computes::rows);
   postgres::Transaction transaction(to);
   to.exec("SET LOCAL session_replication_role = replica");
   lock(to, table, deadline);

@@ -1,6 +1,7 @@
 #include "replication/apply/target_session.h"
 
 #include "replication/base/error.h"
+#include "replication/postgres/as_applications.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/sqlstate.h"
 
@@ -52,6 +53,7 @@ bool TargetSession::ensure_open() {
       "SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()");
   backend_pid_ = self.text(0, 0);
   backend_start_ = self.text_or(0, 1, "");
+  postgres::compute_as_applications(*connection_, postgres::Computes::rows);
   return true;
 }
 

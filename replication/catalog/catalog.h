@@ -25,6 +25,7 @@ struct Column {
   bool not_null = false;
   char identity = '\0';      // 'a' ALWAYS, 'd' BY DEFAULT
   bool generated = false;    // stored or virtual: never written, never streamed before 18
+  bool stored = true;        // false: generated and virtual, computed whenever it is read
   bool binary_safe = false;  // on the allow-list of types whose binary form is the same on every server
   bool has_equality = true;  // the type has a default btree or hash operator class
   // Of its row in pg_attribute, where the filter leaves columns out: under another name it may have been left
@@ -92,6 +93,7 @@ struct ForeignKey {
   std::string references = {};  // the other table; quoted, qualified
   std::string definition;       // pg_get_constraintdef(): FOREIGN KEY (...) REFERENCES ...
   bool validated = true;
+  bool to_extension = false;  // the other table is an extension's: there without being moved
 };
 
 struct Catalog {

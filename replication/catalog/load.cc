@@ -106,6 +106,7 @@ void load_columns(postgres::Connection& connection, const Types& types, const Co
     c.not_null = rows.boolean(i, 5);
     c.identity = rows.view(i, 6).empty() ? '\0' : rows.view(i, 6).front();
     c.generated = !rows.view(i, 7).empty();
+    c.stored = rows.view(i, 7) != "v";
     c.binary_safe = types.binary_safe(c.type);
     c.has_equality = types.has_equality(c.type);
     c.type_digest = digests[c.type];
@@ -156,24 +157,27 @@ void load_keys(postgres::Connection& connection, const Position& at, std::vector
 std::vector<ForeignKey> load_foreign_keys(postgres::Connection& connection, const Position& at,
                                           const std::vector<Table>& tables) {
   // Those of partitions with a parent come with the parent's. A key to a table that isn't moved can't exist
-  // there.
+  // there; a table of an extension is there without being moved.
   const postgres::Result rows = connection.exec("WITH " + kTablesCte + R"(
-    SELECT k.conrelid, k.confrelid, k.conname, pg_catalog.pg_get_constraintdef(k.oid), k.convalidated
+    SELECT k.conrelid, k.confrelid, k.conname, pg_catalog.pg_get_constraintdef(k.oid), k.convalidated,
+           n.nspname, c.relname, k.confrelid NOT IN (SELECT oid FROM tables)
       FROM tables JOIN pg_catalog.pg_constraint k ON k.conrelid = tables.oid
+      JOIN pg_catalog.pg_class c ON c.oid = k.confrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE k.contype = 'f' AND k.conparentid = 0)");
   constexpr std::string_view kNotValid = " NOT VALID";  // said by `validated`
   std::vector<ForeignKey> keys;
   for (int i = 0; i < rows.rows(); ++i) {
     const auto place = at.find(rows.oid(i, 0));
-    const auto other = at.find(rows.oid(i, 1));
-    if (place == at.end() || other == at.end())
+    const bool of_extension = rows.boolean(i, 7);
+    if (place == at.end() || (!of_extension && !at.contains(rows.oid(i, 1))))
       continue;
     const Table& table = tables[place->second];
     ForeignKey key;
     key.table = table.qualified();
     key.table_partitioned = table.kind == TableKind::partitioned;
     key.name = rows.text(i, 2);
-    key.references = tables[other->second].qualified();
+    key.references = postgres::quote_qualified(rows.view(i, 5), rows.view(i, 6));
+    key.to_extension = of_extension;
     key.definition = rows.text(i, 3);
     if (key.definition.ends_with(kNotValid))
       key.definition.resize(key.definition.size() - kNotValid.size());

@@ -1,5 +1,7 @@
 #include "replication/catalog/server.h"
 
+#include "replication/postgres/quote.h"
+
 namespace replication::catalog {
 namespace {
 
@@ -50,6 +52,42 @@ ServerFacts server_facts(postgres::Connection& connection) {
 
 std::string setting(postgres::Connection& connection, std::string_view name) {
   return connection.one_value("SELECT coalesce(pg_catalog.current_setting($1, true), '')", {name});
+}
+
+std::vector<DefaultSetting> default_settings(postgres::Connection& connection,
+                                             const std::vector<std::string>& names) {
+  std::string list;
+  for (const auto& name : names) {
+    list += (list.empty() ? "" : ", ") + postgres::quote_literal(name);
+  }
+  const std::string given = R"(
+    WITH given AS (
+      SELECT DISTINCT ON (1) pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) AS name,
+             pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1) AS value, s.setdatabase <> 0 AS of_database
+        FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c
+       WHERE s.setrole = 0 AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database
+                                                      WHERE datname = pg_catalog.current_database()))
+       ORDER BY 1, 3 DESC))";
+  // What our role has of its own hides what the configuration says; its files are superusers' to read.
+  const std::string hidden =
+      "s.source IN ('user', 'database user', 'client', 'override', 'interactive', 'session')";
+  const bool files =
+      connection.one_value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t";
+  const std::string in_files =
+      "(SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE pg_catalog.lower(f.name) = "
+      "pg_catalog.lower(s.name) AND f.applied LIMIT 1)";
+  const postgres::Result rows = connection.exec(
+      given + " SELECT name, value, of_database FROM (SELECT s.name, coalesce(given.value, CASE WHEN NOT " +
+      hidden + " THEN s.setting" + (files ? " ELSE coalesce(" + in_files + ", s.boot_val)" : "") +
+      " END) AS value, coalesce(given.of_database, false) AS of_database "
+      "FROM pg_catalog.pg_settings s LEFT JOIN given ON given.name = pg_catalog.lower(s.name) "
+      "WHERE s.name IN (" +
+      list + ")) settings WHERE value IS NOT NULL ORDER BY name");
+  std::vector<DefaultSetting> settings;
+  for (int i = 0; i < rows.rows(); ++i) {
+    settings.push_back({rows.text(i, 0), rows.text(i, 1), rows.boolean(i, 2)});
+  }
+  return settings;
 }
 
 std::vector<Session> foreign_sessions(postgres::Connection& connection) {

@@ -31,6 +31,17 @@ ServerFacts server_facts(postgres::Connection& connection);
 
 std::string setting(postgres::Connection& connection, std::string_view name);  // "" where unknown
 
+// What a new session of an application begins with: the database's own value (ALTER DATABASE SET), else the
+// server's. Settings of our role say nothing about applications: what they hide is missing here, unless our
+// role may read the server's configuration files.
+struct DefaultSetting {
+  std::string name, value;
+  bool of_database = false;
+};
+// `connection` has to be one without pinned settings (SessionKind::console).
+std::vector<DefaultSetting> default_settings(postgres::Connection& connection,
+                                             const std::vector<std::string>& names);
+
 struct Session {
   int pid = 0;
   std::string user, application_name, client, state, backend_type;

@@ -148,11 +148,14 @@ Connection Connection::open_once(const ConnInfo& info, const SessionOptions& opt
   state->server = options.server;
   state->statement_timeout = options.statement_timeout;
   state->kind = options.kind;
+  state->application_settings = info.application_settings();
   state->conn = PQconnectStartParams(names.data(), values.data(), 0);
   PGconn* conn = state->conn;
   const auto fail = [&](const std::string& why) {
+    const bool pooler = why.find("unsupported startup parameter") != std::string::npos;
     throw base::UnreachableError("can't connect to " + options.server + ": " + why,
-                                 "check that the server runs, and host, port, user and password")
+                                 pooler ? "a pooler answers there: give the server's own address"
+                                        : "check that the server runs, and host, port, user and password")
         .on(options.server)
         .at(info.describe());
   };

@@ -348,6 +348,9 @@ bool Connection::in_transaction() const {
 const base::Stop& Connection::stop() const {
   return *state_->stop;
 }
+const std::map<std::string, std::string>& Connection::application_settings() const {
+  return state_->application_settings;
+}
 base::Deadline Connection::default_deadline() const {
   return base::Deadline::in(state_->statement_timeout);
 }

@@ -94,6 +94,9 @@ class Connection {
     const base::Stop* before_;
   };
 
+  // Of the ConnInfo; empty where nobody asked for them.
+  const std::map<std::string, std::string>& application_settings() const;
+
   // WARNINGs and NOTICEs of the server since the last call: (SQLSTATE, message).
   std::vector<std::pair<std::string, std::string>> take_notices();
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <libpq-fe.h>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ struct Connection::State {
   bool broken = false;
   bool pipeline = false;
   std::vector<std::pair<std::string, std::string>> notices;
+  std::map<std::string, std::string> application_settings;
 
   State() = default;
   ~State() { PQfinish(conn); }

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 #include <memory>
+#include <utility>
 
 #include "replication/base/error.h"
 #include "replication/base/redaction.h"
@@ -44,6 +45,12 @@ ConnInfo ConnInfo::parse(std::string_view text, std::string_view what) {
 ConnInfo ConnInfo::with(std::string_view keyword, std::string_view value) const {
   ConnInfo copy(*this);
   copy.keywords_[std::string(keyword)] = value;
+  return copy;
+}
+
+ConnInfo ConnInfo::with_application_settings(std::map<std::string, std::string> settings) const {
+  ConnInfo copy(*this);
+  copy.application_settings_ = std::move(settings);
   return copy;
 }
 

@@ -20,6 +20,11 @@ class ConnInfo {
   // The value of a keyword given in the text; empty where it isn't there.
   std::string get(std::string_view keyword) const;
 
+  // A copy whose sessions know what applications' sessions in the source's database begin with
+  // (as_applications.h).
+  ConnInfo with_application_settings(std::map<std::string, std::string> settings) const;
+  const std::map<std::string, std::string>& application_settings() const { return application_settings_; }
+
   // For people and logs: "host=/tmp port=5432 dbname=shop user=mover", never a password.
   std::string describe() const;
   // The keywords as libpq wants them. Contains secrets: for connecting only.
@@ -33,6 +38,7 @@ class ConnInfo {
 
  private:
   std::map<std::string, std::string> keywords_;
+  std::map<std::string, std::string> application_settings_;
 };
 
 }  // namespace replication::postgres

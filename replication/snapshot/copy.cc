@@ -1,10 +1,13 @@
 #include "replication/snapshot/copy.h"
 
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "replication/base/check.h"
 #include "replication/base/error.h"
+#include "replication/base/log.h"
+#include "replication/postgres/sqlstate.h"
 #include "replication/snapshot/copy_plan.h"
 #include "replication/snapshot/copy_tally.h"
 #include "replication/snapshot/restore.h"
@@ -46,6 +49,47 @@ postgres::Connection open_source(const CopyOptions& options, const base::Stop& s
   session.server = "source";
   session.application_name = "pgcutover copy";
   return postgres::Connection::open(options.source, session, stop);
+}
+
+// A row that the target doesn't take, although the source has it: the function of a constraint looks into
+// another table, or the source's own rows don't keep the constraint any more.
+bool row_refused(const base::Error& error) {
+  return error.sqlstate() == postgres::sqlstate::kCheckViolation;
+}
+
+void add_remedy(base::Error& error) {
+  if (row_refused(error)) {
+    error.with_hint(
+        "rows of the source don't keep this constraint (it is NOT VALID there, or calls a function that says "
+        "something else here): on the target ALTER TABLE ... DROP CONSTRAINT, run the same command again, "
+        "then "
+        "add it there again as NOT VALID");
+  } else if (error.sqlstate() == postgres::sqlstate::kUndefinedTable ||
+             error.sqlstate() == postgres::sqlstate::kUndefinedFunction) {
+    error.with_hint(
+        "a function that a constraint, an index or a generated column calls names something without its "
+        "schema: "
+        "ALTER FUNCTION ... SET search_path = ...; on both servers, then run the same command again");
+  }
+}
+
+// Tables whose rows were refused, one after the other, when all the others are in; as long as that helps.
+void copy_refused(std::vector<const Table*> tables, TableCopier& copier) {
+  while (!tables.empty()) {
+    std::vector<const Table*> left;
+    for (const auto* table : tables) {
+      try {
+        copier.copy({table});
+      } catch (base::Error& error) {
+        left.push_back(table);
+        if (!row_refused(error) || left.size() == tables.size()) {
+          add_remedy(error);
+          throw;
+        }
+      }
+    }
+    tables = std::move(left);
+  }
 }
 
 // The workers commit asynchronously. A synchronous commit flushes everything before it; it has to write a row
@@ -111,15 +155,33 @@ void copy_tables(const CopyOptions& options, const std::vector<Table>& tables, c
     tally.expect(estimate_rows(source, left));
     const auto plan = plan_copy(left, options.jobs, options.split_above_bytes, source.server_major());
     source.close();
+    std::mutex mutex;
+    std::vector<const Table*> refused;
+    const auto unless_refused = [&](const std::vector<const Table*>& some, const auto& copy) {
+      try {
+        copy();
+      } catch (base::Error& error) {
+        if (!row_refused(error)) {
+          add_remedy(error);
+          throw;
+        }
+        base::log::info(error.message() + "; tried again when all other tables are in");
+        const std::lock_guard lock(mutex);
+        refused.insert(refused.end(), some.begin(), some.end());
+      }
+    };
     for (const auto* table : plan.split) {
-      copy_split_table(options, shared, listener, *table, plan.part_bytes, stop);
+      unless_refused({table},
+                     [&] { copy_split_table(options, shared, listener, *table, plan.part_bytes, stop); });
     }
     run_workers(options.jobs, plan.items.size(), stop, [&](WorkQueue& queue, const base::Stop& cancel) {
       TableCopier copier(options, shared, listener, cancel);
       while (const auto at = queue.next()) {
-        copier.copy(plan.items[*at]);
+        unless_refused(plan.items[*at], [&] { copier.copy(plan.items[*at]); });
       }
     });
+    TableCopier copier(options, shared, listener, stop);
+    copy_refused(std::move(refused), copier);
   }
   std::optional<postgres::Connection> session(std::move(target));
   with_retries(

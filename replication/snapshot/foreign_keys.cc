@@ -9,6 +9,7 @@
 
 #include "replication/base/error.h"
 #include "replication/base/log.h"
+#include "replication/postgres/as_applications.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/patient.h"
 #include "replication/postgres/quote.h"
@@ -205,6 +206,10 @@ Finished finish_tables(const postgres::ConnInfo& target, const postgres::Fencing
 std::vector<StaleMatview> refresh_matviews(postgres::Connection& target,
                                            const std::vector<std::string>& matviews, Deadline deadline) {
   std::vector<StaleMatview> stale;
+  if (matviews.empty()) {
+    return stale;
+  }
+  const postgres::AsApplications as_applications(target, postgres::Computes::queries);
   for (const auto& matview : matviews) {
     if (!target.maybe_value("SELECT pg_catalog.to_regclass($1)::text", postgres::Params{matview})) {
       base::log::warn("materialized view " + matview + " isn't on the " + target.server() +

@@ -7,6 +7,7 @@
 
 #include "replication/base/error.h"
 #include "replication/base/log.h"
+#include "replication/postgres/as_applications.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
 #include "replication/postgres/transaction.h"
@@ -22,6 +23,24 @@ using postgres::quote_literal;
 // Enough to save round trips, few enough for the server's lock table (64 locks a session by default, and room
 // for those of others; a table needs up to four).
 constexpr std::size_t kStatementsPerTransaction = 50;
+
+// `check` blocks where one is missing, unless that was accepted: then the default one takes its place.
+void replace_missing_tablespaces(postgres::Connection& target, std::vector<RestoreItem>& items) {
+  std::set<std::string> there;
+  const auto rows = target.exec("SELECT spcname FROM pg_catalog.pg_tablespace");
+  for (int row = 0; row < rows.rows(); ++row) {
+    there.insert(rows.text(row, 0));
+  }
+  for (auto& one : items) {
+    if (!one.item.tablespace.empty() && !there.contains(one.item.tablespace)) {
+      constexpr std::string_view kSet = "SET default_tablespace = ";
+      auto& settings = one.item.settings;
+      const auto name = settings.find(kSet) + kSet.size();
+      settings.replace(name, settings.find(";\n", name) - name, "''");
+      one.item.tablespace.clear();
+    }
+  }
+}
 
 // One text is one transaction: its statements and their notes.
 std::string joined(std::span<const RestoreItem> items) {
@@ -124,6 +143,7 @@ postgres::Connection open_restore_session(const postgres::ConnInfo& target,
   connection.exec(
       "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, 262144)::text || 'kB', false) "
       "FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'");
+  postgres::compute_as_applications(connection, postgres::Computes::rows);  // what indexes hold
   return connection;
 }
 
@@ -137,7 +157,8 @@ std::vector<RestoreItem> outstanding(postgres::Connection& target, const std::ve
   }
   // Hashed by the server: the text goes there anyway, and sha256() exists from 11 on.
   const auto hashes = target.exec(
-      "SELECT encode(sha256(convert_to(t, 'UTF8')), 'hex') FROM unnest($1::text[]) WITH ORDINALITY u(t, n) "
+      "SELECT encode(sha256(convert_to(t, getdatabaseencoding())), 'hex') FROM unnest($1::text[]) WITH "
+      "ORDINALITY u(t, n) "
       "ORDER BY n",
       postgres::Params{postgres::array_literal(texts)});
   std::set<std::string> done;
@@ -154,6 +175,7 @@ std::vector<RestoreItem> outstanding(postgres::Connection& target, const std::ve
       left.push_back({items[i], std::move(key)});
     }
   }
+  replace_missing_tablespaces(target, left);
   return left;
 }
 

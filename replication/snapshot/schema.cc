@@ -87,10 +87,19 @@ std::string run(std::vector<std::string> argv, std::map<std::string, std::string
   return std::move(result.output);
 }
 
+// Bytes of a database without an encoding stay what they are.
+std::string dump_encoding(const postgres::ConnInfo& source, const base::Stop& stop) {
+  postgres::SessionOptions options;
+  options.server = "source";
+  options.application_name = "pgcutover schema";
+  const auto encoding = postgres::Connection::open(source, options, stop).one_value("SHOW server_encoding");
+  return encoding == "SQL_ASCII" ? encoding : "UTF8";
+}
+
 // pg_dump against the source, with `options` added to what every dump needs.
 std::string dump(const SchemaTools& tools, const postgres::ConnInfo& source, const base::Stop& stop,
                  const std::vector<std::string>& options) {
-  std::vector<std::string> argv{tools.pg_dump, "--schema-only", "--encoding=UTF8",
+  std::vector<std::string> argv{tools.pg_dump, "--schema-only", "--encoding=" + dump_encoding(source, stop),
                                 "--lock-wait-timeout=300000"};
   argv.insert(argv.end(), options.begin(), options.end());
   auto env = source.environment();
@@ -155,6 +164,20 @@ std::vector<ScriptItem> extension_rows(const postgres::ConnInfo& source, const s
     for (int row = 0; row < rows.rows(); ++row) {
       items.push_back({"", into + rows.text(row, 0) + ") ON CONFLICT DO NOTHING;"});
     }
+  }
+  // And the sequences that number such rows. Their values belong to no snapshot, like all sequences'.
+  const auto sequences = connection.exec(R"(
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+      FROM pg_catalog.pg_extension e CROSS JOIN LATERAL unnest(e.extconfig) k(oid)
+      JOIN pg_catalog.pg_class c ON c.oid = k.oid AND c.relkind = 'S'
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE has_schema_privilege(n.oid, 'USAGE')
+       AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') END ORDER BY 1)");
+  for (int row = 0; row < sequences.rows(); ++row) {
+    const auto value = connection.one_row("SELECT last_value, is_called FROM " + sequences.text(row, 0));
+    items.push_back({"", "SELECT pg_catalog.setval(" + postgres::quote_literal(sequences.text(row, 0)) +
+                             "::pg_catalog.regclass, " + value.text(0, 0) +
+                             (value.boolean(0, 1) ? ", true);" : ", false);")});
   }
   return items;
 }

@@ -391,7 +391,7 @@ std::vector<std::string> split_statements(std::string_view script) {
 std::vector<ScriptItem> read_script(std::string_view script) {
   std::vector<ScriptItem> items;
   std::vector<std::pair<std::string, std::string>> settings;
-  std::string authorization;
+  std::string authorization, tablespace;
   for (auto& sql : split_statements(script)) {
     const auto start = tokens_of(sql, 6);
     if (begins_with(start, {"SET", "SESSION", "AUTHORIZATION"})) {
@@ -404,6 +404,12 @@ std::vector<ScriptItem> read_script(std::string_view script) {
       }
       std::erase_if(settings, [&](const auto& one) { return one.first == start[1].value; });
       settings.emplace_back(start[1].value, sql);
+      if (start[1].is("DEFAULT_TABLESPACE") && start.size() > 3) {
+        const auto& name = start[3];
+        tablespace = name.kind == Token::Kind::text
+                         ? string_value(std::string_view(sql).substr(name.begin, name.end - name.begin))
+                         : plain_name(name, sql);
+      }
     } else if (begins_with(start, {"SELECT", "PG_CATALOG"}) && start.size() > 3 &&
                start[3].is("SET_CONFIG")) {
       std::erase_if(settings, [](const auto& one) { return one.first == "set_config"; });
@@ -413,6 +419,7 @@ std::vector<ScriptItem> read_script(std::string_view script) {
       for (const auto& [name, text] : settings) {
         item.settings += text + '\n';
       }
+      item.tablespace = tablespace;
       item.sql = authorization.empty() ? std::move(*kept)
                                        : authorization + '\n' + *kept + "\nRESET SESSION AUTHORIZATION;";
       items.push_back(std::move(item));

@@ -26,8 +26,9 @@ std::vector<std::string> split_statements(std::string_view script);
 
 // A statement and what must be set in the session that runs it.
 struct ScriptItem {
-  std::string settings;  // SET statements in force at this place of the script, one text
-  std::string sql;       // wrapped in SET/RESET SESSION AUTHORIZATION where the script says so
+  std::string settings;         // SET statements in force at this place of the script, one text
+  std::string sql;              // wrapped in SET/RESET SESSION AUTHORIZATION where the script says so
+  std::string tablespace = {};  // that `settings` name; empty: the database's default
   bool operator==(const ScriptItem&) const = default;
 };
 // Takes the SETs out of the row of statements. `SET transaction_timeout = 0`, unknown before PostgreSQL 17,

@@ -5,6 +5,7 @@
 #include "replication/base/error.h"
 #include "replication/base/fault_point.h"
 #include "replication/base/log.h"
+#include "replication/postgres/as_applications.h"
 #include "replication/postgres/params.h"
 #include "replication/postgres/quote.h"
 #include "replication/postgres/sqlstate.h"
@@ -44,6 +45,7 @@ postgres::Connection open_copy_target(const CopyOptions& options, const base::St
   session.application_name = "pgcutover copy";
   auto target = postgres::Connection::open(options.target, session, stop);
   target.exec("SET session_replication_role = replica; SET synchronous_commit = off");
+  postgres::compute_as_applications(target, postgres::Computes::rows);
   return target;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #include "replication/postgres/quote.h"
 
@@ -76,17 +77,20 @@ std::optional<std::string> Side::begin_table(const catalog::Table& table, const 
 
 std::optional<std::string> Side::column_mismatch(const catalog::Table& table, base::Oid oid) {
   const auto rows = connection_.exec(
-      "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 "
-      "AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+      "SELECT attname, attgenerated <> '' FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.oid "
+      "AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
       {std::to_string(oid)});
-  std::vector<std::string> here;
+  std::vector<std::string> here, computed_here;
   for (int row = 0; row < rows.rows(); ++row) {
-    if (!left_out_.leaves_out(table.filter_name(), rows.view(row, 0))) {
+    if (rows.boolean(row, 1)) {
+      computed_here.push_back(rows.text(row, 0));
+    } else if (!left_out_.leaves_out(table.filter_name(), rows.view(row, 0))) {
       here.push_back(rows.text(row, 0));
     }
   }
   const auto expected = compared_columns(table);
-  const auto missing = missing_from(expected, here);
+  auto missing = missing_from(expected, here);
+  std::ranges::move(missing_from(computed_columns(table), computed_here), std::back_inserter(missing));
   const auto added = missing_from(here, expected);
   if (missing.empty() && added.empty()) {
     return std::nullopt;

@@ -1,5 +1,7 @@
 #include "replication/verify/table_sql.h"
 
+#include <algorithm>
+#include <iterator>
 #include <span>
 
 #include "replication/postgres/quote.h"
@@ -33,8 +35,20 @@ std::vector<std::string> compared_columns(const catalog::Table& table) {
   return names;
 }
 
+std::vector<std::string> computed_columns(const catalog::Table& table) {
+  std::vector<std::string> names;
+  for (const auto& column : table.columns) {
+    if (column.generated && column.stored) {
+      names.push_back(column.name);
+    }
+  }
+  return names;
+}
+
 TableSql::TableSql(const catalog::Table& table) : table_(table.qualified()) {
-  row_ = row_text(compared_columns(table));
+  auto everything = compared_columns(table);
+  std::ranges::move(computed_columns(table), std::back_inserter(everything));
+  row_ = row_text(everything);
   key_columns_ = table.keyless() ? compared_columns(table) : table.key;
   key_ = row_text(key_columns_);
   for (const auto& column : table.key) {

@@ -50,5 +50,8 @@ std::vector<std::string> fields_of(std::string_view row_text);
 
 // Columns that hold data of their own, by name.
 std::vector<std::string> compared_columns(const catalog::Table& table);
+// Generated ones whose values lie in the rows. Each side computed its own, by functions that may be other
+// ones there, or depend on settings.
+std::vector<std::string> computed_columns(const catalog::Table& table);
 
 }  // namespace replication::verify

@@ -114,6 +114,37 @@ TEST_CASE("without an exported snapshot each table brings its own, and a marker 
   CHECK(snapshot::pending_snapshots(target).size() == 9 - static_cast<std::size_t>(passed));
 }
 
+TEST_CASE("a constraint that looks into another table waits for it; one that rows don't keep is named") {
+  Pair pair;
+  pair.source.sql("shop", R"(
+    CREATE TABLE app.c (id int PRIMARY KEY);
+    CREATE FUNCTION app.in_c(int) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM app.c WHERE id = $1)';
+    CREATE TABLE app.b (id int CHECK (app.in_c(id)));
+    CREATE FUNCTION app.in_b(int) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM app.b WHERE id = $1)';
+    CREATE TABLE app.a (id int CHECK (app.in_b(id)));
+    CREATE TABLE app.other (id int);
+    INSERT INTO app.c VALUES (1), (2), (3); INSERT INTO app.b VALUES (1), (2); INSERT INTO app.a VALUES (1);
+    INSERT INTO app.other VALUES (-1))");
+  pair.restore_schema();
+  const auto options = pair.copy_options();
+  pair.target.sql("shop", "ALTER TABLE app.other ADD CONSTRAINT above CHECK (id > 0) NOT VALID");
+  std::string text;
+  try {
+    copy_tables(options, pair.catalog().tables, pair.stop);
+  } catch (const base::Error& error) {
+    text = error.describe();
+  }
+  CHECK_MESSAGE(text.find("copying app.other") != std::string::npos, text);
+  CHECK_MESSAGE(text.find("above") != std::string::npos, text);
+  CHECK_MESSAGE(text.find("DROP CONSTRAINT") != std::string::npos, text);
+  pair.target.sql("shop", "ALTER TABLE app.other DROP CONSTRAINT above");
+  copy_tables(options, pair.catalog().tables, pair.stop);
+  pair.check_same("app.a", 1);
+  pair.check_same("app.b", 2);
+  pair.check_same("app.c", 3);
+  pair.check_same("app.other", 1);
+}
+
 TEST_CASE(
     "a table rewritten between the snapshot and its lock is copied whole, under a snapshot of its own") {
   Pair pair;

@@ -240,7 +240,9 @@ TEST_CASE("views follow the filter like tables") {
                         "'app'::regnamespace") == "kept,stays");
 }
 
-TEST_CASE("rows of a user in an extension's configuration table come with the schema, once") {
+TEST_CASE(
+    "an extension's configuration table and sequence come with the schema, foreign keys to it after the "
+    "rows") {
   Pair pair;
   // An extension with such a table, made on the target by CREATE EXTENSION as well.
   const std::string install =
@@ -264,6 +266,36 @@ TEST_CASE("rows of a user in an extension's configuration table come with the sc
   archive.restore_pre_data(pair.target_info(), {});
   archive.restore_pre_data(pair.target_info(), {});
   pair.check_same("public.settings", 3);
+  CHECK(pair.target.value("shop", "SELECT nextval('public.numbers')") == "78");
+  auto target = pair.target.connect("shop");
+  target.exec("INSERT INTO public.uses VALUES ('a'), ('c')");
+  CHECK(snapshot::ensure_foreign_keys(target, pair.catalog().foreign_keys).empty());
+  const auto key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'to_settings'";
+  CHECK(pair.target.value("shop", key) == pair.source.value("shop", key));
+  CHECK(pair.target.value("shop", key).value_or("").ends_with("ON DELETE CASCADE"));
+}
+
+TEST_CASE("what lies in a tablespace that the target lacks goes to the default one") {
+  Pair pair;
+  auto session = pair.source.connect("shop");
+  session.exec("SET allow_in_place_tablespaces = on");
+  session.exec("CREATE TABLESPACE \"Fast one\" LOCATION ''");
+  session.exec("CREATE TABLESPACE both LOCATION ''");
+  auto other = pair.target.connect("shop");
+  other.exec("SET allow_in_place_tablespaces = on");
+  other.exec("CREATE TABLESPACE both LOCATION ''");
+  session.exec(
+      "CREATE TABLE app.t (i int PRIMARY KEY USING INDEX TABLESPACE \"Fast one\") TABLESPACE both; CREATE "
+      "INDEX "
+      "t_both ON app.t (i) TABLESPACE both; CREATE TABLE app.u (i int) TABLESPACE \"Fast one\"");
+  const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
+  archive.restore_pre_data(pair.target_info(), {});
+  archive.restore_post_data(pair.target_info(), {}, 1);
+  CHECK(pair.target.value(
+            "shop",
+            "SELECT string_agg(relname || ' ' || coalesce(spcname, '-'), ', ' ORDER BY relname) FROM "
+            "pg_class c LEFT JOIN pg_tablespace s ON s.oid = reltablespace WHERE relnamespace = "
+            "'app'::regnamespace") == "t both, t_both both, t_pkey -, u -");
 }
 
 TEST_CASE("the archive shows the schema of the snapshot it was given") {

@@ -114,6 +114,10 @@ TEST_CASE("settings go with the statements that follow them") {
   CHECK(items[1].settings ==
         "SET statement_timeout = 0;\nSELECT pg_catalog.set_config('search_path', '', false);\n"
         "SET default_tablespace = '';\n");
+  CHECK(items[0].tablespace == "fast");
+  CHECK(items[1].tablespace.empty());
+  CHECK(read_script("SET default_tablespace = \"Fast one\";\nCREATE TABLE a (i int);")[0].tablespace ==
+        "Fast one");
 }
 
 TEST_CASE("a column's pg_attver isn't carried over, its other options are") {

@@ -18,17 +18,27 @@ catalog::Table hostile() {
     table.columns.push_back(column);
   }
   table.columns[2].generated = true;
+  table.columns[2].stored = false;
   table.key = {"I d"};
   return table;
 }
 
-TEST_CASE("columns are named and quoted, generated ones are left out") {
+TEST_CASE("columns are named and quoted, virtual ones are left out") {
   const TableSql sql(hostile());
   CHECK(sql.digest().find("ROW(t.\"I d\", t.\"t\")::pg_catalog.text") != std::string::npos);
   CHECK(sql.digest().find("double") == std::string::npos);
   CHECK(sql.digest().find("FROM ONLY \"a\"\"b\".\"select * from\" AS t") != std::string::npos);
   CHECK(sql.lock() == "LOCK TABLE ONLY \"a\"\"b\".\"select * from\" IN ACCESS SHARE MODE");
   CHECK(compared_columns(hostile()) == std::vector<std::string>{"I d", "t"});
+}
+
+TEST_CASE("what a generated column holds is compared too, but it tells no row from another") {
+  auto table = hostile();
+  table.columns[2].stored = true;
+  CHECK(computed_columns(table) == std::vector<std::string>{"double"});
+  CHECK(TableSql(table).digest().find("ROW(t.\"I d\", t.\"t\", t.\"double\")::") != std::string::npos);
+  table.key.clear();
+  CHECK(TableSql(table).key_columns() == std::vector<std::string>{"I d", "t"});
 }
 
 TEST_CASE("rows are told apart by their key, or by themselves where there is none") {
