@@ -65,6 +65,13 @@ bool missing_constraint(const Error& error, const RestoreItem& item) {
   return error.sqlstate() == postgres::sqlstate::kUndefinedObject && comments_on_constraint(item.item.sql);
 }
 
+// An extension that was there, made by a provider or a superuser: its comment isn't ours to set, nor worth a
+// stopped migration.
+bool others_extension(const Error& error, const RestoreItem& item) {
+  return error.sqlstate() == postgres::sqlstate::kInsufficientPrivilege &&
+         item.item.sql.starts_with("COMMENT ON EXTENSION ");
+}
+
 void defer(postgres::Connection& target, const RestoreItem& item) {
   target.exec("INSERT INTO pgcutover.deferred_statement (sql) VALUES (" + quote_literal(item.item.sql) +
               ");" + restored_note_sql(item.key));
@@ -74,6 +81,11 @@ void run_one(postgres::Connection& target, const RestoreItem& item) {
   try {
     target.exec(joined({&item, 1}), base::Deadline::never());
   } catch (Error& error) {
+    if (error.connection_usable() && others_extension(error, item)) {
+      base::log::warn("not restored on the target: " + headline(item.item.sql) + ": " + error.message());
+      target.exec(restored_note_sql(item.key));
+      return;
+    }
     if (!error.connection_usable() || !missing_constraint(error, item)) {
       rethrow(error, item);
     }

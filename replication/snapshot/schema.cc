@@ -87,27 +87,40 @@ std::string run(std::vector<std::string> argv, std::map<std::string, std::string
   return std::move(result.output);
 }
 
-// Bytes of a database without an encoding stay what they are.
-std::string dump_encoding(const postgres::ConnInfo& source, const base::Stop& stop) {
-  postgres::SessionOptions options;
-  options.server = "source";
-  options.application_name = "pgcutover schema";
-  const auto encoding = postgres::Connection::open(source, options, stop).one_value("SHOW server_encoding");
-  return encoding == "SQL_ASCII" ? encoding : "UTF8";
+struct DumpSettings {
+  std::string encoding = "UTF8";  // bytes of a database without an encoding stay what they are
+  std::string options;            // of the session
+};
+
+DumpSettings dump_settings(const postgres::ConnInfo& source, const base::Stop& stop) {
+  postgres::SessionOptions session;
+  session.server = "source";
+  session.application_name = "pgcutover schema";
+  auto connection = postgres::Connection::open(source, session, stop);
+  DumpSettings settings;
+  if (connection.one_value("SHOW server_encoding") == "SQL_ASCII") {
+    settings.encoding = "SQL_ASCII";
+  }
+  // The dump is written in the settings it will be read in, whatever the database or role say.
+  settings.options = source.get("options") +
+                     " -c standard_conforming_strings=on -c statement_timeout=0 -c lock_timeout=0"
+                     " -c client_min_messages=warning -c default_transaction_read_only=off";
+  if (connection.server_major() >= 14) {
+    settings.options += " -c idle_session_timeout=0";
+  }
+  return settings;
 }
 
 // pg_dump against the source, with `options` added to what every dump needs.
 std::string dump(const SchemaTools& tools, const postgres::ConnInfo& source, const base::Stop& stop,
                  const std::vector<std::string>& options) {
-  std::vector<std::string> argv{tools.pg_dump, "--schema-only", "--encoding=" + dump_encoding(source, stop),
+  const auto settings = dump_settings(source, stop);
+  std::vector<std::string> argv{tools.pg_dump, "--schema-only", "--encoding=" + settings.encoding,
                                 "--lock-wait-timeout=300000"};
   argv.insert(argv.end(), options.begin(), options.end());
   auto env = source.environment();
   env["PGAPPNAME"] = "pgcutover pg_dump";
-  // The dump is written in the settings it will be read in, whatever the database or role say.
-  env["PGOPTIONS"] = source.get("options") +
-                     " -c standard_conforming_strings=on -c statement_timeout=0 -c lock_timeout=0"
-                     " -c client_min_messages=warning -c default_transaction_read_only=off";
+  env["PGOPTIONS"] = settings.options;
   try {
     return run(std::move(argv), std::move(env), stop);
   } catch (Error& error) {

@@ -247,14 +247,17 @@ TEST_CASE(
   // An extension with such a table, made on the target by CREATE EXTENSION as well.
   const std::string install =
       "CREATE TABLE public.settings (k text PRIMARY KEY, v text, stock boolean); INSERT INTO public.settings "
-      "VALUES "
-      "('a', 'stock', true); ALTER EXTENSION citext ADD TABLE public.settings; UPDATE pg_extension SET "
-      "extconfig = "
-      "ARRAY['public.settings'::regclass::oid], extcondition = ARRAY['WHERE NOT stock'] WHERE extname = "
-      "'citext'";
+      "VALUES ('a', 'stock', true); CREATE SEQUENCE public.numbers; ALTER EXTENSION citext ADD TABLE "
+      "public.settings; ALTER EXTENSION citext ADD SEQUENCE public.numbers; UPDATE pg_extension SET "
+      "extconfig "
+      "= ARRAY['public.settings'::regclass::oid, 'public.numbers'::regclass::oid], extcondition = "
+      "ARRAY['WHERE NOT stock', ''] WHERE extname = 'citext'";
   pair.source.sql("shop", "CREATE EXTENSION citext; " + install);
-  pair.source.sql("shop",
-                  "INSERT INTO public.settings VALUES ('b', E'it''s; \\nmine', false), ('c', NULL, false)");
+  pair.source.sql(
+      "shop",
+      "INSERT INTO public.settings VALUES ('b', E'it''s; \\nmine', false), ('c', NULL, false); "
+      "SELECT setval('public.numbers', 77); CREATE TABLE public.uses (k text CONSTRAINT to_settings "
+      "REFERENCES public.settings ON DELETE CASCADE); INSERT INTO public.uses VALUES ('a'), ('c')");
   pair.target.sql(
       "shop",
       "CREATE FUNCTION pgcutover.install() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN IF "
@@ -275,19 +278,40 @@ TEST_CASE(
   CHECK(pair.target.value("shop", key).value_or("").ends_with("ON DELETE CASCADE"));
 }
 
+TEST_CASE("an extension that somebody else made on the target stops no restore by its comment") {
+  Pair pair;
+  for (const auto* cluster : {&pair.source, &pair.target}) {
+    cluster->sql("shop",
+                 "CREATE EXTENSION citext; CREATE ROLE plain LOGIN; ALTER DATABASE shop OWNER TO plain");
+  }
+  pair.source.sql(
+      "shop",
+      "ALTER SCHEMA app OWNER TO plain; ALTER SCHEMA \"we\"\"ird\" OWNER TO plain; CREATE TABLE app.t (c "
+      "public.citext); ALTER TABLE app.t OWNER TO plain; COMMENT ON EXTENSION citext IS 'ours'");
+  pair.target.sql(
+      "shop", "GRANT ALL ON SCHEMA pgcutover TO plain; GRANT ALL ON ALL TABLES IN SCHEMA pgcutover TO plain");
+  const auto info = postgres::ConnInfo::parse(pair.target.conninfo("shop", "plain"), "target");
+  const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
+  archive.restore_pre_data(info, {});
+  CHECK(pair.target.value("shop", "SELECT to_regclass('app.t')"));
+  CHECK(pair.target.value("shop", "SELECT count(*) FROM pgcutover.restored WHERE statement LIKE '%/1'") !=
+        "0");
+  archive.restore_pre_data(info, {});
+}
+
 TEST_CASE("what lies in a tablespace that the target lacks goes to the default one") {
   Pair pair;
   auto session = pair.source.connect("shop");
   session.exec("SET allow_in_place_tablespaces = on");
   session.exec("CREATE TABLESPACE \"Fast one\" LOCATION ''");
-  session.exec("CREATE TABLESPACE both LOCATION ''");
+  session.exec("CREATE TABLESPACE on_both LOCATION ''");
   auto other = pair.target.connect("shop");
   other.exec("SET allow_in_place_tablespaces = on");
-  other.exec("CREATE TABLESPACE both LOCATION ''");
+  other.exec("CREATE TABLESPACE on_both LOCATION ''");
   session.exec(
-      "CREATE TABLE app.t (i int PRIMARY KEY USING INDEX TABLESPACE \"Fast one\") TABLESPACE both; CREATE "
+      "CREATE TABLE app.t (i int PRIMARY KEY USING INDEX TABLESPACE \"Fast one\") TABLESPACE on_both; CREATE "
       "INDEX "
-      "t_both ON app.t (i) TABLESPACE both; CREATE TABLE app.u (i int) TABLESPACE \"Fast one\"");
+      "t_both ON app.t (i) TABLESPACE on_both; CREATE TABLE app.u (i int) TABLESPACE \"Fast one\"");
   const snapshot::SchemaArchive archive(pair.tools(), pair.source_info(), "", {}, pair.stop);
   archive.restore_pre_data(pair.target_info(), {});
   archive.restore_post_data(pair.target_info(), {}, 1);
@@ -295,7 +319,7 @@ TEST_CASE("what lies in a tablespace that the target lacks goes to the default o
             "shop",
             "SELECT string_agg(relname || ' ' || coalesce(spcname, '-'), ', ' ORDER BY relname) FROM "
             "pg_class c LEFT JOIN pg_tablespace s ON s.oid = reltablespace WHERE relnamespace = "
-            "'app'::regnamespace") == "t both, t_both both, t_pkey -, u -");
+            "'app'::regnamespace") == "t on_both, t_both on_both, t_pkey -, u -");
 }
 
 TEST_CASE("the archive shows the schema of the snapshot it was given") {
