@@ -130,7 +130,7 @@ Fields plan_fields(Plan& plan) {
       tables_field(plan),
       schema_changes_field(plan),
       choice("conflicts", plan.stop_at_conflict, {{"report", false}, {"stop", true}},
-             "an UPDATE or DELETE meets no row on the other side: record it and go on, or stop there"),
+             "a change meets no row on the other side: record it and go on, or stop there"),
       word_or_map(
           "roles",
           {choice("missing", plan.create_roles, {{"create", true}, {"require", false}},
