@@ -249,6 +249,9 @@ TEST_CASE("each way to spoil the pair is found, with its remedy") {
          std::string_view(s.says) == "another role")) {
       continue;  // nothing is missing for a superuser
     }
+    if (checks::clusters().source.major() < 14 && std::string_view(s.object) == "public.by_moods") {
+      continue;  // composite types have no hash yet
+    }
     const Pair pair("spoilt_" + std::to_string(number));
     if (*s.on_source != '\0')
       pair.on_source(s.on_source);

@@ -129,7 +129,8 @@ TEST_CASE("a database without an encoding keeps its bytes, there and back") {
   const harness::TempDir directory("pgcut-bytes");
   for (const auto* server : {&source, &target}) {
     server->sql("postgres", "CREATE ROLE mover LOGIN SUPERUSER");
-    server->sql("postgres", "CREATE DATABASE shop TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
+    server->sql("postgres",
+                "CREATE DATABASE shop TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
   }
   source.sql("shop", R"(
     CREATE TYPE kind AS ENUM (E'caf\xe9');
