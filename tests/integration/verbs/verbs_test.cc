@@ -200,7 +200,7 @@ TEST_CASE(
   scenario.source().sql(kDatabase,
                         "CREATE EXTENSION citext; CREATE EXTENSION postgres_fdw; CREATE SERVER far "
                         "FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN DATA WRAPPER own; "
-                        "CREATE CAST (integer AS bytea) WITH INOUT");
+                        "CREATE CAST (date AS bytea) WITH INOUT");
   for (int round = 1; round <= 2; ++round) {
     INFO("round " << round);
     auto run = scenario.start_run();
