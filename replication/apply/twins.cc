@@ -61,11 +61,12 @@ void pair_tables(postgres::Connection& here, const std::string& direction,
 
 void unpair_tables(postgres::Connection& here, const std::string& direction,
                    std::span<const catalog::Table> theirs) {
+  std::vector<std::string> oids;
   for (const auto& table : theirs) {
-    here.exec(
-        "DELETE FROM pgcutover.twin WHERE direction = $1 AND theirs = $2::pg_catalog.int8::pg_catalog.oid",
-        postgres::Params().text(std::string_view(direction)).integer(table.oid));
+    oids.push_back(std::to_string(table.oid));
   }
+  here.exec("DELETE FROM pgcutover.twin WHERE direction = $1 AND theirs = ANY ($2::pg_catalog.oid[])",
+            postgres::Params{direction, postgres::array_literal(oids)});
 }
 
 void pair_back(postgres::Connection& there, const std::string& forward, postgres::Connection& here,
